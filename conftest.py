@@ -6,6 +6,8 @@ from nbval.plugin import IPyNbCell
 
 from tools.outputs import settle, tolerances
 
+pytest_plugins = ["pytester"]
+
 
 def glued_names(outputs) -> list[str]:
     """The names under which a cell glues values, which nbval does not look at."""
