@@ -15,14 +15,14 @@ READY := $(VENV)/installed
 .PHONY: book test lab run experiments bench environment
 
 book: $(READY)
-	@$(IN_VENV) -m jupyter_book build . -q || { echo "error: the book was not built; the messages above say why" >&2; exit 1; }
+	@$(VENV)/bin/jupyter-book build . -q || { echo "error: the book was not built; the messages above say why" >&2; exit 1; }
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html in a browser."
 
 test: $(READY)
 	@$(IN_VENV) -m pytest $(PYTEST_OPTIONS)
 
 lab: $(READY)
-	@$(IN_VENV) -m jupyter lab book
+	@$(IN_VENV) -m jupyterlab book
 
 # Re-execute the chapters whose outputs are older than their text; CHAPTER=book/x.md one of them, ALL=1 all.
 run: $(READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ FIXES = (  # accessibility of what docutils, pandas and myst-nb write
     (re.compile(r"<th></th>"), "<td></td>"),
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
 )
+PLOTLY = "application/vnd.plotly.v1+json"
 TOLERANCE = re.compile(r"tag_nbval-([ra])tol-(.+)")
 
 
@@ -27,6 +29,17 @@ def link_to_repository(app: Sphinx, config: Config) -> None:
         options[f"use_{button}_button"] = published
     if not published:
         options["launch_buttons"] = {}
+
+
+def drop_plotly_data(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Leave out what a live Jupyter draws a Plotly figure from: a page draws it from the HTML of the same output."""
+    if app.env.doc2path(docname).endswith(".ipynb"):
+        notebook = json.loads(source[0])
+        for cell in notebook["cells"]:
+            for output in cell.get("outputs", []):
+                if "text/html" in output.get("data", {}):
+                    output["data"].pop(PLOTLY, None)
+        source[0] = json.dumps(notebook)
 
 
 class DescribeImages(SphinxPostTransform):
@@ -102,6 +115,7 @@ def share_html_handlers(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", link_to_repository)
     app.connect("builder-inited", share_html_handlers)
+    app.connect("source-read", drop_plotly_data)
     app.connect("html-page-context", adapt_page, priority=900)
     app.connect("build-finished", copy_plotly)
     app.add_post_transform(DescribeImages)
