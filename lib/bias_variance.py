@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyRegressor
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_array
@@ -146,7 +146,9 @@ def polynomial_regression(degree: int, ridge: float = 0.0) -> BaseEstimator:
     ridge = _nonnegative(ridge, "ridge")
     if degree == 0:
         return DummyRegressor()
-    return make_pipeline(ChebyshevFeatures(degree), Ridge(alpha=ridge, solver="svd"))
+    # scikit-learn 1.9 drops singular values below tol times the largest: its default, 1e-6, would simplify the model
+    regression = Ridge(alpha=ridge, solver="svd") if ridge else LinearRegression(tol=1e-12)
+    return make_pipeline(ChebyshevFeatures(degree), regression)
 
 
 class ChebyshevFeatures(TransformerMixin, BaseEstimator):

@@ -1,4 +1,4 @@
-"""One look for every figure of the book, and figures that carry their own description.
+"""What notebooks share: one look for figures, descriptions of figures, numbers for the text, and checks.
 
 Importing this module sets Matplotlib's style to ``lib/book.mplstyle``.
 """
@@ -80,3 +80,33 @@ def show(figure, alt: str) -> _Shown:
         )
         return _Shown({"application/vnd.plotly.v1+json": spec, "text/html": body, "text/plain": alt})
     raise TypeError(f"figure must be a Matplotlib or a Plotly figure, got {type(figure).__name__}")
+
+
+def check(statement: str, holds: bool) -> None:
+    """Print whether a statement about a result holds; a statement that does not hold stops the notebook.
+
+    Raises
+    ------
+    AssertionError
+        If `holds` is false.
+
+    >>> check("two and two are four", 2 + 2 == 4)
+    check: two and two are four: True
+    """
+    holds = bool(holds)
+    if not holds:
+        raise AssertionError(f"{statement}: False")
+    print(f"check: {statement}: {holds}")
+
+
+def glue_values(**values: float | str) -> None:
+    """Give numbers and words names under which the text quotes them; where MyST-NB is not installed, do nothing.
+
+    NumPy scalars become plain Python numbers, so that the text can format them.
+    """
+    try:
+        from myst_nb import glue
+    except ModuleNotFoundError:
+        return
+    for name, value in values.items():
+        glue(name, value.item() if hasattr(value, "item") else value, display=False)
