@@ -97,6 +97,8 @@ def found(text: str, *definitions: str) -> list[str]:
         CELL.format('glue("mse", 0.42)'),
         CELL.format('glue("mse", "0.42", display=False)'),
         CELL.format('myst_nb.glue("mse", float("0.42"))'),
+        CELL.format("glue_values(best=best, mse=0.42)"),
+        CELL.format("glue_values(best=best, mse=round(0.42, 1))"),
         CELL.format('show(figure, "Degree 8 wins.")'),
         CELL.format('show(figure, alt=f"Degree {best} of 15 wins.")'),
         CELL.format("%matplotlib inline\nglue('mse', 0.42)"),
@@ -136,6 +138,7 @@ def test_a_typed_number_is_found(text):
         CELL.format("---\nmystnb:\n  figure:\n    caption: Of {glue:text}`n8`.\n    name: fig-8\n---\nx = 8"),
         CELL.format('glue("mse_8", mse)'),
         CELL.format('glue("mse", round(errors[8], 3), display=False)'),
+        CELL.format("glue_values(mse_8=mse, share=100 * share, **{f'error_{n}': errors[n] for n in range(8)})"),
         CELL.format('show(figure, f"Degree {best:.3f} wins by {margins[8]:{width}.2f}.")'),
     ],
 )

@@ -194,9 +194,13 @@ def typed_in_code(code: str, line: int) -> Iterator[Segment]:
             continue
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+        glued = []
         if name == "glue":
-            value = keywords.get("variable", call.args[1] if len(call.args) > 1 else None)
-            variables = [node.id for node in ast.walk(value) if isinstance(node, ast.Name)] if value else ["?"]
+            glued = [keywords.get("variable", call.args[1] if len(call.args) > 1 else None)]
+        elif name == "glue_values":
+            glued = list(keywords.values())
+        for value in filter(None, glued):
+            variables = [node.id for node in ast.walk(value) if isinstance(node, ast.Name)]
             if all(variable in dir(builtins) for variable in variables):
                 yield Segment(line + call.lineno - 1, f"glue {ast.unparse(value)}")
         if "alt" in keywords or name == "show":
