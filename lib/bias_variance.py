@@ -22,7 +22,6 @@ from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 #: Variance (not standard deviation) of the noise of Problem 1.
@@ -63,6 +62,13 @@ class MonteCarloDecomposition(Decomposition):
     """
 
     standard_errors: Decomposition
+
+    def z_scores(self, exact: Decomposition) -> dict[str, float]:
+        """The difference from exact terms in standard errors, for each term by name."""
+        return {
+            term: float(np.divide(getattr(self, term) - getattr(exact, term), getattr(self.standard_errors, term)))
+            for term in ("bias_squared", "variance", "noise", "mse")
+        }
 
 
 def true_function(x: ArrayLike) -> np.ndarray:
@@ -170,6 +176,7 @@ class ChebyshevFeatures(TransformerMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y=None) -> ChebyshevFeatures:
         """Learn the range of the inputs X, of shape (n_samples, 1)."""
+        _count(self.degree, "degree", least=1)
         X = _points(X, "X")
         self.center_ = (X.min() + X.max()) / 2
         self.half_width_ = (X.max() - X.min()) / 2 or 1.0
@@ -383,13 +390,12 @@ def decompose_predictions(
         If the shapes do not match, there are fewer than 2 data sets, or a value is not finite.
     """
     x_test = _points(x_test, "x_test")
-    predictions = check_array(predictions, dtype=float, ensure_min_samples=2, input_name="predictions")
-    test_targets = check_array(test_targets, dtype=float, ensure_min_samples=2, input_name="test_targets")
-    n_datasets, n_test = predictions.shape
+    predictions, test_targets = _inputs(predictions, "predictions"), _inputs(test_targets, "test_targets")
+    n_datasets, n_test = _count(len(predictions), "the number of data sets", least=2), len(x_test)
     for name, array in (("predictions", predictions), ("test_targets", test_targets)):
-        if array.shape != (n_datasets, len(x_test)):
+        if array.shape != (n_datasets, n_test):
             raise ValueError(
-                f"{name} has shape {array.shape}, expected ({n_datasets}, {len(x_test)}): a row for each data set, "
+                f"{name} has shape {array.shape}, expected ({n_datasets}, {n_test}): a row for each data set, "
                 "a column for each point of x_test"
             )
     truth = true_function(x_test)
@@ -427,8 +433,17 @@ def _row_mean_squares(array: np.ndarray) -> np.ndarray:
 
 def _inputs(x: ArrayLike, name: str) -> np.ndarray:
     """Finite inputs as a matrix of shape (n, n_features), at least one row."""
-    x = np.asarray(x)
-    return check_array(x[:, None] if x.ndim == 1 else x, dtype=float, input_name=name)
+    try:
+        x = np.asarray(x, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers in equal rows: {error}") from None
+    if x.ndim not in (1, 2):
+        raise ValueError(f"{name} has shape {x.shape}, expected (n,) or (n, n_features)")
+    if x.size == 0:
+        raise ValueError(f"{name} is empty (shape {x.shape}): give at least one point")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name} holds {np.sum(~np.isfinite(x))} values that are not finite: remove them first")
+    return x[:, None] if x.ndim == 1 else x
 
 
 def _points(x: ArrayLike, name: str) -> np.ndarray:
@@ -448,6 +463,8 @@ def _count(value: int, name: str, *, least: int) -> int:
 
 
 def _nonnegative(value: float, name: str) -> float:
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
     if not (np.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be finite and not negative, got {value!r}")
     return float(value)
