@@ -21,7 +21,9 @@ def alternate(first: Callable[[], object], second: Callable[[], object], *, repe
     return tuple(statistics.median(column) for column in zip(*timings, strict=True))
 
 
-def report(name: str, measured: float, unit: str, *, at_least: float | None = None, at_most: float | None = None) -> bool:
+def report(
+    name: str, measured: float, unit: str, *, at_least: float | None = None, at_most: float | None = None
+) -> bool:
     """Print a measured figure beside its target; return whether the target is met."""
     met = (at_least is None or measured >= at_least) and (at_most is None or measured <= at_most)
     target = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
