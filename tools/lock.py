@@ -9,7 +9,8 @@ harm there. Lines about packages that are not installed here (another platform's
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, distribution
+import sysconfig
+from importlib.metadata import Distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
+FOLDERS = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})  # not those of PYTHONPATH
 HEADER = """\
 # Written by tools/lock.py: exact versions of everything that requirements.txt pulls in, so that an
 # installation next year is the same. Constraints only: nothing here is installed unless something needs it.
@@ -40,9 +42,8 @@ def installed(names: list[str]) -> dict[str, str]:
         if (name, extras) in visited:
             continue
         visited.add((name, extras))
-        try:
-            package = distribution(name)
-        except PackageNotFoundError:  # wanted by no code that runs here: another platform's or Python's
+        package = next(iter(Distribution.discover(name=name, path=FOLDERS)), None)
+        if package is None:  # wanted by no code that runs here: another platform's or Python's
             continue
         found[name] = package.version.split("+")[0]  # 2.14.1+cpu is the same release as 2.14.1
         for line in package.requires or []:
