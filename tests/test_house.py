@@ -1,0 +1,209 @@
+"""The house: pinned versions are what is installed, pairs agree, code is clean, make fails with one clear sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tools.lock import installed, pins
+from tools.notebooks import chapters, main, problems, run
+
+DIRECT, LOCKED = pins(ROOT / "requirements.txt"), pins(ROOT / "requirements.lock")
+
+
+def run_in(folder, *command: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def test_installed_are_the_pinned_versions():
+    wanted = DIRECT | LOCKED
+    different = {
+        name: f"{version} is installed, {wanted.get(name, 'nothing')} pinned (see tools/lock.py)"
+        for name, version in installed(list(DIRECT)).items()
+        if wanted.get(name) != version
+    }
+    assert different == {}
+
+
+def test_everything_used_directly_is_installed():
+    assert set(DIRECT) <= set(installed(list(DIRECT)))
+
+
+def test_nothing_is_pinned_twice():
+    assert set(DIRECT) & set(LOCKED) == set()
+
+
+def test_library_and_its_build_accept_the_pinned_versions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
+    assert project["build-system"]["requires"] == [f"setuptools=={LOCKED['setuptools']}"]
+    named = {re.match(r"[\w-]+", requirement).group() for requirement in project["project"]["dependencies"]}
+    assert named <= set(DIRECT)
+
+
+def test_the_library_comes_from_this_folder():
+    import lib
+
+    assert lib.__file__ == str(ROOT / "lib" / "__init__.py")
+
+
+@pytest.mark.parametrize("text", chapters(), ids=lambda text: text.stem)
+def test_text_and_notebook_of_a_chapter_agree(text):
+    assert problems(text) == []
+
+
+def test_code_is_clean():
+    for arguments in (["check"], ["format", "--check"]):
+        done = run_in(ROOT, sys.executable, "-m", "ruff", *arguments, "--no-cache", "--quiet", ".")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_ignored_file_is_part_of_the_library():
+    listed = [f"lib/{name}" for name in ("bias_variance.py", "data/x.csv", "book.mplstyle")]
+    assert run_in(ROOT, "git", "check-ignore", "--no-index", *listed).stdout == ""
+
+
+def test_the_citation_names_what_the_book_is():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["title"] == yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["title"]
+    assert citation["version"] == distribution("deep-learning-systems-book").version
+
+
+# make, on machines that lack something
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A folder with what make reads before there is an environment."""
+    for name in ("Makefile", "requirements.txt", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def stand_in(folder, script: str) -> str:
+    """A command that plays a Python interpreter."""
+    path = folder / "python-stand-in"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return f"PYTHON={path}"
+
+
+@pytest.mark.parametrize("target", ["book", "test", "lab", "run", "bench", "experiments"])
+def test_make_says_when_there_is_no_python(clone, target):
+    done = run_in(clone, "make", target, "PYTHON=no-such-python")
+    assert done.returncode != 0
+    assert "error: there is no no-such-python here; install Python 3.11 or newer" in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_make_says_when_python_is_too_old(clone):
+    script = 'case "$1" in -V) echo Python 3.9.18;; *) exit 1;; esac'
+    done = run_in(clone, "make", "book", stand_in(clone, script))
+    assert done.returncode != 0
+    assert "is Python 3.9.18, but the book needs Python 3.11 or newer" in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_make_says_when_python_cannot_make_environments(clone):
+    script = 'case "$2" in *ensurepip*) exit 1;; *) exit 0;; esac'
+    done = run_in(clone, "make", "book", stand_in(clone, script))
+    assert done.returncode != 0
+    assert "apt install python3-venv" in done.stderr
+
+
+def test_an_interrupted_installation_is_not_taken_for_a_finished_one(clone):
+    (clone / "requirements.txt").write_text("no-such-package @ file:///no/such/place\n")
+    for _ in range(2):
+        done = run_in(clone, "make", "book", f"PYTHON={sys.executable}", PIP_NO_INDEX="1")
+        assert done.returncode != 0
+        assert "error: the packages could not be installed" in done.stderr
+        assert not (clone / ".venv" / "installed").exists()
+
+
+# tools/notebooks.py
+
+HEADER = "---\njupytext:\n  formats: ipynb,md:myst\nkernelspec:\n  display_name: Python 3\n  name: python3\n---\n\n# A chapter\n\n"
+CELL = "```{{code-cell}} ipython3\n{}\n```\n\n"
+
+
+@pytest.fixture(scope="module")
+def chapter(tmp_path_factory):
+    """A small chapter, run once."""
+    text = tmp_path_factory.mktemp("book") / "chapter.md"
+    text.write_text(HEADER + CELL.format("x = 8\nprint(x)") + CELL.format("x") + CELL.format("x"))
+    assert run(text)
+    return text
+
+
+def test_running_again_gives_the_same_bytes(chapter):
+    before = chapter.read_bytes(), chapter.with_suffix(".ipynb").read_bytes()
+    assert problems(chapter) == []
+    assert run(chapter)
+    assert (chapter.read_bytes(), chapter.with_suffix(".ipynb").read_bytes()) == before
+
+
+def test_a_stored_notebook_holds_nothing_that_varies(chapter):
+    notebook = nbformat.read(chapter.with_suffix(".ipynb"), 4)
+    assert notebook.metadata.kernelspec.display_name == "Python 3 (ipykernel)"
+    assert "version" not in notebook.metadata.language_info
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+def test_a_failing_cell_stores_nothing_and_is_named(chapter, capsys):
+    broken, stored = chapter.with_name("broken.md"), chapter.with_name("broken.ipynb")
+    broken.write_text(HEADER + CELL.format("y = 1") + CELL.format("y / 0"))
+    stored.write_text("as it was")
+    assert main(["run", str(broken)]) == 1
+    assert stored.read_text() == "as it was"
+    message = capsys.readouterr().err
+    assert "y / 0" in message
+    assert "ZeroDivisionError" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda text, notebook: text.write_text(text.read_text().replace("x = 8", "x = 9")), "same cells"),
+        (lambda text, notebook: text.write_text(text.read_text().replace("# A chapter", "# Another")), "same cells"),
+        (lambda text, notebook: notebook.cells[1].update(execution_count=None), "not executed"),
+        (lambda text, notebook: notebook.cells[1].update(execution_count=3), "not executed"),
+        (lambda text, notebook: notebook.cells[1].metadata.update(execution={}), "should not be stored"),
+        (
+            lambda text, notebook: notebook.cells[1].outputs.append(
+                nbformat.v4.new_output("stream", name="stderr", text="a warning\n")
+            ),
+            "stderr: a warning",
+        ),
+        (
+            lambda text, notebook: notebook.cells[1].outputs.append(
+                nbformat.v4.new_output("error", ename="ValueError", evalue="", traceback=[])
+            ),
+            "stored error ValueError",
+        ),
+    ],
+)
+def test_a_pair_that_disagrees_is_noticed(chapter, tmp_path, change, problem):
+    text = tmp_path / "chapter.md"
+    shutil.copy(chapter, text)
+    notebook = nbformat.read(chapter.with_suffix(".ipynb"), 4)
+    change(text, notebook)
+    jupytext.write(notebook, text.with_suffix(".ipynb"))
+    assert any(problem in found for found in problems(text)), problems(text)
+
+
+def test_a_missing_notebook_is_noticed(chapter, tmp_path):
+    shutil.copy(chapter, tmp_path / "chapter.md")
+    assert problems(tmp_path / "chapter.md") == ["chapter.ipynb is missing"]
