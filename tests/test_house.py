@@ -134,7 +134,18 @@ def test_an_interrupted_installation_is_not_taken_for_a_finished_one(clone):
 
 # tools/notebooks.py
 
-HEADER = "---\njupytext:\n  formats: ipynb,md:myst\nkernelspec:\n  display_name: Python 3\n  name: python3\n---\n\n# A chapter\n\n"
+HEADER = """\
+---
+jupytext:
+  formats: ipynb,md:myst
+kernelspec:
+  display_name: Python 3
+  name: python3
+---
+
+# A chapter
+
+"""
 CELL = "```{{code-cell}} ipython3\n{}\n```\n\n"
 
 
