@@ -40,6 +40,14 @@ SMALL_TEXT = """smallest => [...document.querySelectorAll("article *")].filter(e
   .filter(element => { const size = parseFloat(getComputedStyle(element).fontSize);
     return 0 < size && size < smallest })
   .map(element => element.outerHTML.slice(0, 120))"""
+BRIGHTNESS_BEHIND = """all => all.map(figure => {
+  let color = [0, 0, 0, 0], element = figure;
+  for (; element && color[3] === 0; element = element.parentElement) {
+    const found = getComputedStyle(element).backgroundColor.match(/[\\d.]+/g).map(Number);
+    color = found.length === 4 ? found : [...found, 1];
+  }
+  return Math.max(...color.slice(0, 3)) / 255;
+})"""
 RUN_AXE = """([exclude, rules]) => axe.run({exclude}, {runOnly: rules, preload: false, resultTypes: ["violations"]})"""
 
 
@@ -183,3 +191,5 @@ def test_figures_follow_the_colour_mode_when_the_reader_changes_it(browser, addr
                 page.evaluate("mode => { document.documentElement.dataset.theme = mode }", mode)
                 filters = figures.evaluate_all("all => all.map(figure => getComputedStyle(figure).filter)")
                 assert filters and all(("invert" in found) == inverted for found in filters), name
+                behind = page.locator("article .plotly-offline").evaluate_all(BRIGHTNESS_BEHIND)
+                assert all((brightness < 0.3) == inverted for brightness in behind), f"{name}: {mode} {behind}"
