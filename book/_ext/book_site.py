@@ -45,11 +45,19 @@ def drop_plotly_data(app: Sphinx, docname: str, source: list[str]) -> None:
 class DescribeImages(SphinxPostTransform):
     """Give an image that a cell shows the plain-text form of the same output as its alternative text."""
 
-    default_priority = 3  # just before myst-nb keeps one form of each output and drops the others
+    default_priority = (
+        3  # just before myst-nb keeps one form of each output and drops the others
+    )
 
     def run(self, **kwargs: object) -> None:
-        for bundle in self.document.findall(lambda node: element(node) == "mime_bundle"):
-            texts = [form.astext() for form in bundle.children if form.get("mime_type") == "text/plain"]
+        for bundle in self.document.findall(
+            lambda node: element(node) == "mime_bundle"
+        ):
+            texts = [
+                form.astext()
+                for form in bundle.children
+                if form.get("mime_type") == "text/plain"
+            ]
             for image in bundle.findall(nodes.image):
                 if texts and not image.get("alt"):
                     image["alt"] = " ".join(texts[0].split())
@@ -61,12 +69,22 @@ class ShowTolerances(SphinxPostTransform):
     default_priority = 3
 
     def run(self, **kwargs: object) -> None:
-        for cell in self.document.findall(lambda node: element(node) == "cell_code"):
-            for kind, value in (found.groups() for name in cell["classes"] if (found := TOLERANCE.fullmatch(name))):
+        for cell in self.document.findall(
+            lambda node: element(node) == "cell_code"
+        ):
+            for kind, value in (
+                found.groups()
+                for name in cell["classes"]
+                if (found := TOLERANCE.fullmatch(name))
+            ):
                 within = f"{float(value):.2g}"
                 if kind == "r":
                     within = f"{100 * float(value):.2g} %"
-                cell += nodes.paragraph("", f"Tests compare this output to within {within}.", classes=["tolerance"])
+                cell += nodes.paragraph(
+                    "",
+                    f"Tests compare this output to within {within}.",
+                    classes=["tolerance"],
+                )
 
 
 def element(node: nodes.Node) -> str | None:
@@ -74,7 +92,13 @@ def element(node: nodes.Node) -> str | None:
     return node.get("nb_element") if isinstance(node, nodes.container) else None
 
 
-def adapt_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
+def adapt_page(
+    app: Sphinx,
+    pagename: str,
+    templatename: str,
+    context: dict,
+    doctree: nodes.document | None,
+) -> None:
     body = context.get("body", "")
     for pattern, replacement in FIXES:
         body = pattern.sub(replacement, body)
@@ -84,7 +108,9 @@ def adapt_page(app: Sphinx, pagename: str, templatename: str, context: dict, doc
         app.add_js_file("plotly.min.js", loading_method="defer")
         app.add_js_file("plotly_figures.js", loading_method="defer")
     # sphinx-thebe (always loaded by Jupyter Book 1) declares a constant twice
-    context["script_files"] = [script for script in context["script_files"] if not is_thebe(script)]
+    context["script_files"] = [
+        script for script in context["script_files"] if not is_thebe(script)
+    ]
     # edit links lead to the text half of a pair
     for group in context.get("header_buttons", []):
         for button in group.get("buttons", []):
@@ -94,7 +120,10 @@ def adapt_page(app: Sphinx, pagename: str, templatename: str, context: dict, doc
 
 def is_thebe(script: object) -> bool:
     body = str(getattr(script, "attributes", {}).get("body", ""))
-    return "thebe" in str(getattr(script, "filename", script)) or "THEBE_JS_URL" in body
+    return (
+        "thebe" in str(getattr(script, "filename", script))
+        or "THEBE_JS_URL" in body
+    )
 
 
 def copy_plotly(app: Sphinx, exception: Exception | None) -> None:
@@ -109,7 +138,10 @@ def share_html_handlers(app: Sphinx) -> None:
     """sphinx-exercise registers 'singlehtml' handlers, which hides everyone's 'html' ones."""
     handlers = app.registry.translation_handlers
     if "singlehtml" in handlers:
-        handlers["singlehtml"] = {**handlers.get("html", {}), **handlers["singlehtml"]}
+        handlers["singlehtml"] = {
+            **handlers.get("html", {}),
+            **handlers["singlehtml"],
+        }
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
