@@ -234,8 +234,9 @@ def smoother_matrix(estimator: BaseEstimator, x_train: ArrayLike, x_test: ArrayL
     size = max(1.0, np.abs(smoother).sum(axis=1).max())
     if not (np.abs(at_zero).max() <= 1e-8 * size and error <= 1e-4 * size):
         raise ValueError(
-            f"estimator {estimator!r} is not linear in the targets, so it has no smoother matrix; choose one that is, "
-            "such as LinearRegression, Ridge with a fixed alpha, KNeighborsRegressor or KernelRidge"
+            f"estimator {estimator!r} is not linear in the targets (or too ill-conditioned to tell), so it has no "
+            "smoother matrix; choose one that is, such as LinearRegression, Ridge with a fixed alpha, KernelRidge or "
+            "KNeighborsRegressor"
         )
     return smoother
 

@@ -1,6 +1,6 @@
 """What notebooks share: one look for figures, descriptions of figures, numbers for the text, and checks.
 
-Importing this module sets Matplotlib's style to ``lib/book.mplstyle``.
+Importing this module sets Matplotlib's style to ``lib/book.mplstyle`` and Plotly's to white with light grid lines.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import io
 import json
 
 import matplotlib.pyplot as plt
+import plotly.io
 from matplotlib.figure import Figure
 
 plt.style.use("lib.book")
+plotly.io.templates.default = "plotly_white"
 
 #: Colours of quantities that appear in more than one figure (Okabe and Ito's palette, safe for colour-blind readers).
 COLORS = {
