@@ -108,11 +108,18 @@ def test_make_says_when_there_is_no_python(clone, target):
     assert not (clone / ".venv").exists()
 
 
-def test_make_says_when_python_is_too_old(clone):
-    script = 'case "$1" in -V) echo Python 3.9.18;; *) exit 1;; esac'
+@pytest.mark.parametrize(("version", "accepted"), [((2, 7), False), ((3, 10), False), ((3, 11), True), ((4, 0), True)])
+def test_make_says_when_python_is_too_old(clone, version, accepted):
+    # a Python that takes itself for another version, and has no venv module
+    pretend = f"import sys; sys.version_info = {version}; sys.modules['venv'] = None; exec(sys.argv[1])"
+    script = (
+        f'case "$1" in -V) echo Python {version[0]}.{version[1]};; *) exec {sys.executable} -c "{pretend}" "$2";; esac'
+    )
     done = run_in(clone, "make", "book", stand_in(clone, script))
     assert done.returncode != 0
-    assert "is Python 3.9.18, but the book needs Python 3.11 or newer" in done.stderr
+    too_old = f"is Python {version[0]}.{version[1]}, but the book needs Python 3.11 or newer"
+    assert (too_old in done.stderr) != accepted
+    assert ("apt install python3-venv" in done.stderr) == accepted
     assert not (clone / ".venv").exists()
 
 
