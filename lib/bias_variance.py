@@ -383,7 +383,8 @@ def decompose_predictions(
     MonteCarloDecomposition
         Means over data sets and test points. The standard error of the squared bias is that of a quadratic form in a
         mean that is nearly normal: its square is (4 b'Cb / R + 2 tr(C^2) / R^2) / n_test^2 for pointwise bias b,
-        covariance C of the predictions and R data sets.
+        covariance C of the predictions and R data sets, with b'Cb estimated without bias and cut off at zero, which
+        is cautious where b is nearly zero.
 
     Raises
     ------
@@ -405,9 +406,9 @@ def decompose_predictions(
     deviations = predictions - mean
     covariance = deviations.T @ deviations / (n_datasets - 1)
     variance = np.trace(covariance) / n_test
-    variance_of_bias_squared = (
-        4 * bias @ covariance @ bias / n_datasets + 2 * np.sum(covariance**2) / n_datasets**2
-    ) / n_test**2
+    squared_covariance = np.sum(covariance**2)  # trace of C^2
+    from_bias = max(bias @ covariance @ bias - squared_covariance / n_datasets, 0.0)  # unbiased, and not below zero
+    variance_of_bias_squared = 4 * from_bias / n_datasets + 2 * squared_covariance / n_datasets**2
 
     def standard_error(per_dataset: np.ndarray) -> float:
         return float(np.std(per_dataset, ddof=1) / np.sqrt(n_datasets))
@@ -420,7 +421,7 @@ def decompose_predictions(
         noise=float(squared_noise.mean()),
         mse=float(squared_errors.mean()),
         standard_errors=Decomposition(
-            bias_squared=float(np.sqrt(variance_of_bias_squared)),
+            bias_squared=float(np.sqrt(variance_of_bias_squared) / n_test),
             variance=standard_error(_row_mean_squares(deviations)),
             noise=standard_error(squared_noise),
             mse=standard_error(squared_errors),

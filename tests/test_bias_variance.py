@@ -260,10 +260,21 @@ def test_monte_carlo_standard_errors_have_the_right_size():
 def test_squared_bias_is_estimated_without_bias_where_it_is_tiny():
     """The plug-in estimate would be too large by variance / R, many times the true value here."""
     model, rng = polynomial_regression(15), np.random.default_rng(8)
-    estimates = [monte_carlo_decomposition(model, X_TRAIN, X_TEST, 50, rng=rng).bias_squared for _ in range(300)]
-    mean, standard_error = np.mean(estimates), np.std(estimates) / np.sqrt(300)
+    runs = [monte_carlo_decomposition(model, X_TRAIN, X_TEST, 100, rng=rng) for _ in range(1000)]
+    estimates = [run.bias_squared for run in runs]
+    mean, standard_error = np.mean(estimates), np.std(estimates) / np.sqrt(1000)
     assert abs(mean - exact_decomposition(model, X_TRAIN, X_TEST).bias_squared) < 4 * standard_error
-    assert 4 * standard_error < 7.41 / 50
+    assert 4 * standard_error < 7.41 / 100
+    stated = np.sqrt(np.mean([run.standard_errors.bias_squared**2 for run in runs]))
+    assert 0.6 < np.std(estimates) / stated < 1.1  # cautious where the bias is nearly zero
+
+
+def test_standard_error_of_a_squared_bias_of_zero_comes_from_the_variance_alone():
+    x = np.array([1.0, 2.0])
+    deviations = np.array([[1.0, 2.0], [-1.0, -2.0], [3.0, 0.0], [-3.0, 0.0]])
+    found = decompose_predictions(true_function(x) + deviations, sample_targets(x, 4, rng=np.random.default_rng(0)), x)
+    squared_covariance = np.sum(np.cov(deviations.T) ** 2)
+    assert found.standard_errors.bias_squared == pytest.approx(np.sqrt(2 * squared_covariance / 16) / 2, rel=1e-12)
 
 
 def test_sums_of_squares_split_exactly():
