@@ -163,8 +163,8 @@ def _download_fashion_mnist(cache: Path, checksums: dict[str, str]) -> None:
         except (OSError, RuntimeError) as error:
             raise FileNotFoundError(
                 f"Fashion-MNIST is neither in {cache} nor in {DEBIAN_FASHION_MNIST} and could not be downloaded "
-                f"({error}): connect to the network, or install Debian's package dataset-fashion-mnist, "
-                f"or give root=DIRECTORY with the four IDX files, or use subset='quick'"
+                f"({' '.join(str(error).split())}): connect to the network, or install Debian's package "
+                f"dataset-fashion-mnist, or give root=DIRECTORY with the four IDX files, or use subset='quick'"
             ) from error
         for name, path in _find_files(Path(directory), checksums).items():
             write_atomically(cache / _RAW / name, _read_checked(path, checksums[name]))
