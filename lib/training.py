@@ -508,15 +508,19 @@ def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> di
 
     Raises
     ------
+    FileNotFoundError
+        If there is no file.
     CheckpointError
         If the file is torn or altered, is no checkpoint of `train`, has a newer format, or belongs to another run.
     """
     refusal = f"cannot resume from {os.fspath(path)}"
     way_out = "delete it to start afresh, or give another path"
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {os.fspath(path)}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.save writes a zip file, which carries a checksum of every part
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{refusal}: it is torn, or no checkpoint ({error}); {way_out}") from error
     if damaged:
         raise CheckpointError(f"{refusal}: it is altered or torn ({damaged} fails its checksum); {way_out}")
@@ -526,10 +530,11 @@ def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> di
         raise CheckpointError(f"{refusal}: it is foreign, more than tensors and plain values; {way_out}") from error
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(f"{refusal}: it is foreign, not written by this training loop; {way_out}")
-    if state["version"] > CHECKPOINT_VERSION:
+    if state["version"] != CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{refusal}: its format {state['version']} is newer than the {CHECKPOINT_VERSION} known here; "
-            f"update the code, or {way_out}"
+            f"{refusal}: its format is version {state['version']}, "
+            f"{'newer' if state['version'] > CHECKPOINT_VERSION else 'older'} than the {CHECKPOINT_VERSION} read here; "
+            f"use the code that wrote it, or {way_out}"
         )
     if settings is not None and state["settings"] != settings:
         theirs = state["settings"]
