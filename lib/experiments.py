@@ -34,6 +34,7 @@ import fcntl
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -68,6 +69,7 @@ from lib.training import (
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "book" / "results"
 SCHEMA_VERSION = 1
+LOG = logging.getLogger(__name__)
 COUNTS = ("iteration", "samples_seen", "batch_size")  # the columns of a history that hold whole numbers
 HISTORY_ROWS = 300  # a stored history is thinned to about this many rows
 CANDIDATES = tuple(float(f"{rate:.6g}") for rate in np.logspace(-9, 1, 10))
@@ -276,12 +278,13 @@ def run_unit(settings: dict, results: Path, checkpoints: Path, *, fresh: bool = 
     attempts_path = checkpoints / f"{unit}.attempts.json"
     with _lock(checkpoints / f"{unit}.lock") as mine:
         if not mine:
-            print(f"{unit}: left to the process that is training it", file=sys.stderr)
+            LOG.warning("%s: left to the process that is training it", unit)
             return None
         if fresh:
             for path in (result_path, checkpoint, attempts_path):
                 path.unlink(missing_ok=True)
         if result_path.exists():
+            LOG.info("%s, finished before", _result_line(read_result(result_path)))
             return read_result(result_path)
         earlier = json.loads(attempts_path.read_text()) if checkpoint.exists() and attempts_path.exists() else []
         attempt = _provenance()
@@ -316,6 +319,7 @@ def run_unit(settings: dict, results: Path, checkpoints: Path, *, fresh: bool = 
         write_atomically(result_path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
         checkpoint.unlink(missing_ok=True)
         attempts_path.unlink(missing_ok=True)
+        LOG.info("%s", _result_line(result))
         return read_result(result_path)
 
 
@@ -634,10 +638,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for profile in [options.profile] if options.profile else PROFILES:
             _print_status(profile, status(profile, **places))
         return 0
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     try:
         for name, seeds in _programme(options.name, options.profile, options.seeds):
-            for result in run(name, options.profile, seeds, fresh=options.fresh, **places):
-                print(_result_line(result), flush=True)
+            run(name, options.profile, seeds, fresh=options.fresh, **places)
     except (MissingResults, CheckpointError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
