@@ -1,7 +1,7 @@
 """The experiments of Problem 3: what is trained, unit by unit, resumable, each result a small file with its provenance.
 
     python -m lib.experiments list
-    python -m lib.experiments run NAME [--profile quick|full] [--seeds 0 1 2] [--fresh]
+    python -m lib.experiments run NAME [--profile quick|full] [--seeds 0 1 2] [--resume | --fresh]
     python -m lib.experiments status
 
 A unit is one training run: a candidate learning rate, or one seed of an arm. Its settings are plain values that say
@@ -620,7 +620,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help=f"{', '.join(EXPERIMENTS)}, or all"
     )
     run_parser.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
-    run_parser.add_argument("--fresh", action="store_true", help="forget results and checkpoints of these units first")
+    again = run_parser.add_mutually_exclusive_group()
+    again.add_argument("--fresh", action="store_true", help="forget results and checkpoints of these units first")
+    resume = "skip what is finished and resume what is not (default)"
+    again.add_argument("--resume", dest="fresh", action="store_false", default=False, help=resume)
     status_parser = commands.add_parser("status", help="what is done, running and left, and the estimated hours")
     for subparser, default in ((run_parser, "quick"), (status_parser, None)):
         subparser.add_argument("--profile", choices=PROFILES, default=default, help=f"default: {default or 'both'}")

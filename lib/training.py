@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LinearLR, LRScheduler
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 # mean and standard deviation of Fashion-MNIST's 60,000 training images, grey levels scaled to [0, 1]
 PIXEL_MEAN, PIXEL_STD = 0.2860, 0.3530

@@ -505,6 +505,18 @@ def test_run_all_then_status_says_all_is_done(tiny: dict, capsys: pytest.Capture
     assert "13 of 13 units done, about 0.0 hours left" in after
 
 
+def test_command_resumes_unless_told_to_start_afresh(tiny: dict) -> None:
+    def changed_by(*options: str) -> bool:
+        before = {path: path.stat().st_mtime_ns for path in tiny["results"].iterdir()}
+        assert main(["run", "lr-range", *options, *arguments_for(tiny)]) == 0
+        return {path: path.stat().st_mtime_ns for path in tiny["results"].iterdir()} != before
+
+    run("lr-range", **tiny)
+    assert not changed_by()
+    assert not changed_by("--resume")
+    assert changed_by("--fresh")
+
+
 def test_status_estimates_hours_from_the_measured_speed(tiny: dict, known_bounds: LearningRateBounds) -> None:
     run_unit(plan("lr-range")[0], **tiny)
     path = next(tiny["results"].iterdir())
