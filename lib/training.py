@@ -1,0 +1,659 @@
+"""One training loop for images: schedules, micro-batches, mixed precision, and checkpoints that survive `kill -9`."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import math
+import os
+import pickle
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ExponentialLR, LinearLR, LRScheduler
+from tqdm import tqdm
+
+# mean and standard deviation of Fashion-MNIST's 60,000 training images, grey levels scaled to [0, 1]
+PIXEL_MEAN, PIXEL_STD = 0.2860, 0.3530
+HISTORY_COLUMNS = (
+    "iteration",
+    "samples_seen",
+    "epoch",
+    "learning_rate",
+    "batch_size",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+)
+CHECKPOINT_FORMAT = "deep-learning-systems-book training checkpoint"
+CHECKPOINT_VERSION = 1
+
+
+class Images(Protocol):
+    """What the loop trains on: torchvision's FashionMNIST has both attributes, and so can any object.
+
+    `data` is one uint8 tensor (n, height, width) of grey levels, `targets` an int64 tensor (n,) of classes.
+    """
+
+    data: Tensor
+    targets: Tensor
+
+
+class Precision(NamedTuple):
+    """How the arithmetic is done: `dtype` of the convolutions (float32 or bfloat16), layout, and the rule's reason."""
+
+    dtype: str
+    channels_last: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What `train` returns; the model itself is trained in place.
+
+    Attributes
+    ----------
+    history : DataFrame, one row an iteration
+        Columns: iteration (from 1), samples_seen, epoch (samples_seen / training images), learning_rate and batch_size
+        of that step, train_loss (mean cross-entropy of the batch, nats) and train_accuracy (fraction) before the step,
+        test_loss and test_accuracy after it where the model was evaluated, else NaN.
+    diverged : bool
+        Whether a non-finite loss ended the run; its last row holds that loss.
+    seconds, images_per_second : float
+        Wall-clock seconds, all resumed parts together, and training images a second with evaluations left out.
+    precision : Precision
+    device : str
+    """
+
+    history: pd.DataFrame
+    diverged: bool
+    seconds: float
+    images_per_second: float
+    precision: Precision
+    device: str
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be resumed from; the message says why."""
+
+
+def default_device() -> torch.device:
+    """CUDA where there is a device for it, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_precision(
+    device: torch.device | str, precision: str = "auto", *, channels_last: bool | None = None
+) -> Precision:
+    """Precision and memory layout by what the hardware gains from.
+
+    bfloat16 autocast where the device multiplies bfloat16 matrices natively: a CUDA device that says so, or a CPU with
+    AMX or AVX-512 BF16 instructions; elsewhere it would be emulated, and slower than float32. Channels last on both
+    kinds of device, because their convolution libraries work in that layout and would convert at every layer.
+
+    Parameters
+    ----------
+    device : torch.device or str
+    precision : {"auto", "float32", "bfloat16"}
+        Anything but "auto" overrides the rule.
+    channels_last : bool, optional
+        Overrides the rule.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
+    device = torch.device(device)
+    if precision != "auto":
+        dtype, reason = precision, "asked for"
+    elif device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        dtype = "bfloat16" if native else "float32"
+        reason = f"CUDA device {'with' if native else 'without'} native bfloat16"
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
+        instructions = [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)]
+        dtype = "bfloat16" if device.type == "cpu" and instructions else "float32"
+        reason = f"{device.type} with {', '.join(instructions) or 'no known bfloat16 instructions'}"
+    return Precision(dtype, device.type in ("cpu", "cuda") if channels_last is None else channels_last, reason)
+
+
+def train(
+    model: nn.Module,
+    train_data: Images,
+    test_data: Images | None = None,
+    *,
+    batch_sizes: Sequence[int],
+    learning_rate: float,
+    scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    evaluate_every: int | None = None,
+    micro_batch_size: int = 256,
+    precision: str = "auto",
+    channels_last: bool | None = None,
+    device: torch.device | str | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 500,
+    description: str = "",
+    progress: bool | None = None,
+) -> TrainingRun:
+    """Train a classifier in place by stochastic gradient descent on cross-entropy.
+
+    The images of an epoch come in a random order without replacement; a batch may span two epochs. The same seed, model
+    and settings give the same run, bit for bit, on one machine with one number of threads.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes float images (n, 1, height, width), returns class scores (n, classes). It is moved to the device.
+    train_data, test_data : Images
+        See `Images`. Without test data nothing is evaluated.
+    batch_sizes : sequence of int
+        The batch size of every iteration; its length is the number of iterations.
+    learning_rate : float
+        Learning rate of `torch.optim.SGD`; the scheduler may set another.
+    scheduler : callable, optional
+        Makes one of torch's schedulers from the optimizer, for example `partial(CyclicLR, base_lr=..., max_lr=...)`;
+        stepped after every iteration. Default: constant.
+    momentum, weight_decay : float
+        Of `torch.optim.SGD`.
+    seed : int
+        Of the order of the images and of the model's own randomness (dropout), not of its initial weights.
+    evaluate_every : int, optional
+        Evaluate on the test data each time this many more samples have been seen (default: an epoch), and at the end.
+    micro_batch_size : int
+        A larger batch is computed in parts of this many images, each part's mean loss weighted by its share of the
+        batch, so that memory does not grow with the batch. Without batch normalisation this is the full batch to
+        rounding. With it, each part is normalised by its own statistics, which is ghost batch normalisation (Hoffer,
+        Hubara, Soudry 2017, arXiv 1705.08741), and the running statistics move once for each part.
+    precision, channels_last
+        See `choose_precision`.
+    device : torch.device or str, optional
+        Default: `default_device()`.
+    checkpoint : path, optional
+        Saved there every `checkpoint_every` iterations and at the end. If it exists, the run resumes from it, and
+        `model` must hold the initial weights as at the start. Schedulers are told apart by class and plain settings,
+        not by the functions in them.
+    description : str
+        Label of the progress bar.
+    progress : bool, optional
+        Default: a progress bar if the error stream is a terminal.
+
+    Returns
+    -------
+    TrainingRun
+
+    Raises
+    ------
+    ValueError
+        For an argument that makes no sense.
+    CheckpointError
+        For a checkpoint that is torn, of a newer format, or of another run; a ValueError too.
+    """
+    _check_arguments(locals())
+    device = torch.device(device) if device is not None else default_device()
+    chosen = choose_precision(device, precision, channels_last=channels_last)
+    evaluate_every = evaluate_every or len(train_data.data)
+    batch_sizes = [int(size) for size in batch_sizes]
+    settings = {
+        "model": f"{type(model).__name__} {_digest(*model.state_dict().values())}",
+        "train_data": _digest(train_data.data, train_data.targets),
+        "test_data": None if test_data is None else _digest(test_data.data, test_data.targets),
+        "batch_sizes": f"{len(batch_sizes)} of {_digest(torch.tensor(batch_sizes))}",
+        "learning_rate": float(learning_rate),
+        "momentum": float(momentum),
+        "weight_decay": float(weight_decay),
+        "seed": seed,
+        "evaluate_every": evaluate_every,
+        "micro_batch_size": micro_batch_size,
+        "precision": f"{chosen.dtype}{', channels last' if chosen.channels_last else ''}",
+        "device": device.type,
+    }
+    model.to(device, memory_format=torch.channels_last if chosen.channels_last else torch.contiguous_format)
+    optimizer = torch.optim.SGD(model.parameters(), learning_rate, momentum=momentum, weight_decay=weight_decay)
+    lr_scheduler = scheduler(optimizer) if scheduler else None
+    if lr_scheduler:
+        plain = {
+            k: v for k, v in lr_scheduler.state_dict().items() if isinstance(v, (bool, int, float, str, list, dict))
+        }
+        settings["scheduler"] = f"{type(lr_scheduler).__name__} {plain}"
+    order = _ShuffledOrder(len(train_data.data), seed)
+    history: list[tuple[float, ...]] = []
+    diverged, seconds, training_seconds = False, 0.0, 0.0
+
+    with _reproducible(seed, device):
+        if checkpoint is not None and Path(checkpoint).exists():
+            state = load_checkpoint(checkpoint, settings)
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            if lr_scheduler:
+                lr_scheduler.load_state_dict(state["scheduler"])
+            order.load_state_dict(state["order"])
+            _set_random_state(state["random_state"], device)
+            history = [tuple(row) for row in state["history"].tolist()]
+            diverged, seconds, training_seconds = state["diverged"], state["seconds"], state["training_seconds"]
+        begin = time.perf_counter() - seconds
+        first, samples_seen = len(history), sum(batch_sizes[: len(history)])
+        bar = tqdm(
+            total=sum(batch_sizes),
+            initial=samples_seen,
+            unit="images",
+            desc=description or None,
+            disable=None if progress is None else not progress,
+        )
+        with bar:
+            for iteration in range(first, 0 if diverged else len(batch_sizes)):
+                step_begin = time.perf_counter()
+                batch_size, rate = batch_sizes[iteration], optimizer.param_groups[0]["lr"]
+                batch = order.take(batch_size)
+                loss, accuracy = _accumulate_gradient(model, train_data, batch, micro_batch_size, chosen, device)
+                diverged = not math.isfinite(loss)
+                if not diverged:
+                    optimizer.step()
+                    if lr_scheduler:
+                        lr_scheduler.step()
+                training_seconds += time.perf_counter() - step_begin
+                before, samples_seen = samples_seen, samples_seen + batch_size
+                last = diverged or iteration + 1 == len(batch_sizes)
+                test_loss = test_accuracy = math.nan
+                due = before // evaluate_every < samples_seen // evaluate_every
+                if test_data is not None and not diverged and (due or last):
+                    test_loss, test_accuracy = evaluate(model, test_data, precision=chosen, device=device)
+                epoch = samples_seen / len(train_data.data)
+                row = (iteration + 1, samples_seen, epoch, rate, batch_size, loss, accuracy, test_loss, test_accuracy)
+                history.append(row)
+                bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
+                bar.update(batch_size)
+                if checkpoint is not None and (last or (iteration + 1) % checkpoint_every == 0):
+                    seconds = time.perf_counter() - begin
+                    state = {
+                        "format": CHECKPOINT_FORMAT,
+                        "version": CHECKPOINT_VERSION,
+                        "settings": settings,
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "scheduler": lr_scheduler.state_dict() if lr_scheduler else None,
+                        "order": order.state_dict(),
+                        "random_state": _random_state(device),
+                        "history": torch.tensor(history, dtype=torch.float64),
+                        "diverged": diverged,
+                        "seconds": seconds,
+                        "training_seconds": training_seconds,
+                    }
+                    save_checkpoint(checkpoint, state)
+                if diverged:
+                    break
+    whole_numbers = {"iteration": int, "samples_seen": int, "batch_size": int}
+    frame = pd.DataFrame(history, columns=HISTORY_COLUMNS).astype(whole_numbers)
+    return TrainingRun(
+        history=frame,
+        diverged=diverged,
+        seconds=time.perf_counter() - begin,
+        images_per_second=samples_seen / training_seconds,
+        precision=chosen,
+        device=str(device),
+    )
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    data: Images,
+    *,
+    batch_size: int = 500,
+    precision: Precision | None = None,
+    device: torch.device | str | None = None,
+) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy (fraction) of a model in evaluation mode; its mode is restored."""
+    device = torch.device(device) if device is not None else default_device()
+    precision = precision or choose_precision(device)
+    was_training = model.training
+    model.eval()
+    loss, correct = 0.0, 0
+    for part in torch.arange(len(data.data)).split(batch_size):
+        scores, targets = _scores(model, data, part, precision, device)
+        loss += F.cross_entropy(scores, targets, reduction="sum").item()
+        correct += (scores.argmax(1) == targets).sum().item()
+    model.train(was_training)
+    return loss / len(data.data), correct / len(data.data)
+
+
+def learning_rate_ramp(
+    model: nn.Module,
+    train_data: Images,
+    *,
+    lr_start: float,
+    lr_end: float,
+    iterations: int,
+    batch_size: int = 64,
+    spacing: str = "log",
+    **settings: object,
+) -> pd.DataFrame:
+    """Smith's learning rate range test: one short run in which the learning rate rises at every iteration.
+
+    The model is left as it was: a copy of it is trained.
+
+    Parameters
+    ----------
+    model, train_data
+        See `train`.
+    lr_start, lr_end : float
+        Learning rate of the first and of the last iteration.
+    iterations, batch_size : int
+    spacing : {"log", "linear"}
+        Equal ratios from one iteration to the next, or equal differences as in the paper.
+    **settings
+        Passed on to `train`.
+
+    Returns
+    -------
+    DataFrame
+        One row an iteration: iteration, learning_rate, train_loss, train_accuracy; it ends early if the loss diverges.
+
+    Raises
+    ------
+    ValueError
+        For an unknown spacing, fewer than 2 iterations, or rates that do not rise.
+
+    References
+    ----------
+    Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186, section 3.3.
+    """
+    if spacing not in ("log", "linear"):
+        raise ValueError(f"spacing must be 'log' or 'linear', not {spacing!r}")
+    if iterations < 2:
+        raise ValueError(f"iterations must be at least 2, not {iterations}: the learning rate has to rise")
+    if not 0 < lr_start < lr_end < math.inf:
+        raise ValueError(f"lr_start must be positive and below lr_end, not lr_start={lr_start!r}, lr_end={lr_end!r}")
+    if spacing == "log":
+        first, ramp = lr_start, partial(ExponentialLR, gamma=(lr_end / lr_start) ** (1 / (iterations - 1)))
+    else:
+        first, ramp = lr_end, partial(LinearLR, start_factor=lr_start / lr_end, total_iters=iterations - 1)
+    run = train(
+        copy.deepcopy(model),
+        train_data,
+        batch_sizes=[batch_size] * iterations,
+        learning_rate=first,
+        scheduler=ramp,
+        **settings,
+    )
+    return run.history[["iteration", "learning_rate", "train_loss", "train_accuracy"]]
+
+
+class LearningRateBounds(NamedTuple):
+    """The range between which a cyclical learning rate moves."""
+
+    lr_min: float
+    lr_max: float
+
+
+def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> LearningRateBounds:
+    """Bounds of a cyclical learning rate, from the training loss of constant-rate candidates.
+
+    With the candidates in increasing order, the fall of the curve is its first loss minus its smallest. A change
+    smaller than `tolerance` times that fall counts as noise.
+
+    - lr_min is the first candidate whose loss lies below the first one's by more than the noise: where the loss starts
+      to fall.
+    - lr_max is the last candidate, going up from lr_min, before the first whose loss exceeds the smallest so far by
+      more than the noise, or is not finite: where the loss stops falling or turns ragged.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Columns learning_rate and train_loss. Either one row a candidate, or the joined histories of `train` (then each
+        candidate's loss is its mean over the last epoch, and it counts as diverged if its last loss is not finite).
+    tolerance : float
+        Noise, as a fraction of the whole fall, in (0, 1).
+
+    Returns
+    -------
+    LearningRateBounds
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, there are fewer than 3 candidates, the curve never falls (by 10 % of its first loss), or
+        only one candidate trains.
+
+    Examples
+    --------
+    >>> rates, losses = [1e-4, 1e-3, 1e-2, 1e-1, 1.0], [2.3, 2.3, 1.1, 0.4, float("nan")]
+    >>> select_bounds(pd.DataFrame({"learning_rate": rates, "train_loss": losses}))
+    LearningRateBounds(lr_min=0.01, lr_max=0.1)
+    """
+    missing = {"learning_rate", "train_loss"} - set(history.columns)
+    if missing:
+        raise ValueError(f"history lacks the column {', '.join(sorted(missing))}; it has {', '.join(history.columns)}")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance must lie between 0 and 1, not {tolerance!r}")
+    curve = candidate_losses(history)
+    rates, losses = curve.index.to_numpy(), curve.to_numpy()
+    if len(losses) < 3:
+        raise ValueError(f"history has {len(losses)} learning rates: a curve takes at least 3")
+    if not math.isfinite(losses[0]):
+        raise ValueError(f"the loss at the smallest learning rate, {rates[0]:g}, is not finite: try smaller ones")
+    fall = losses[0] - losses[np.isfinite(losses)].min()
+    if fall < 0.1 * abs(losses[0]):
+        raise ValueError(
+            f"the loss never falls: it starts at {losses[0]:.4g} and is nowhere below {losses[0] - fall:.4g}; "
+            f"try larger learning rates between those that are flat and those that diverge, or train for longer"
+        )
+    lowest = int(np.flatnonzero(losses < losses[0] - tolerance * fall)[0])
+    highest = lowest
+    while highest + 1 < len(losses) and losses[highest + 1] <= losses[: highest + 1].min() + tolerance * fall:
+        highest += 1
+    if highest == lowest:
+        raise ValueError(
+            f"only {rates[lowest]:g} trains and the next learning rate does not: there is no range; "
+            f"try candidates nearer to it"
+        )
+    return LearningRateBounds(float(rates[lowest]), float(rates[highest]))
+
+
+def candidate_losses(history: pd.DataFrame) -> pd.Series:
+    """Training loss of each constant-rate candidate, by increasing learning rate: its mean over the last epoch.
+
+    Takes what `select_bounds` takes. A candidate that diverged has the loss infinity.
+    """
+
+    def final_loss(rows: pd.DataFrame) -> float:
+        if len(rows) > 1:
+            if "epoch" not in rows:
+                raise ValueError(
+                    f"history has {len(rows)} rows for one learning rate and no column epoch to order them"
+                )
+            rows = rows.sort_values("epoch")
+            if math.isfinite(rows["train_loss"].iloc[-1]):
+                rows = rows[rows["epoch"] > rows["epoch"].iloc[-1] - 1]
+        loss = rows["train_loss"].mean(skipna=False)
+        return loss if math.isfinite(loss) else math.inf
+
+    return pd.Series({rate: final_loss(rows) for rate, rows in history.groupby("learning_rate")}, name="train_loss")
+
+
+def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
+    """Write a checkpoint beside its place, force it to the disk, then rename: the path never holds a part of one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")  # one name, so that what a killed run left is written over
+    with open(temporary, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> dict:
+    """Read a checkpoint, running no code from it.
+
+    Parameters
+    ----------
+    path : path
+    settings : dict, optional
+        The settings of the run that wants to resume; they must be the checkpoint's own.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    CheckpointError
+        If the file is torn or altered, is no checkpoint of `train`, has a newer format, or belongs to another run.
+    """
+    refusal = f"cannot resume from {os.fspath(path)}"
+    way_out = "delete it to start afresh, or give another path"
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {os.fspath(path)}")
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.save writes a zip file, which carries a checksum of every part
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{refusal}: it is torn, or no checkpoint ({error}); {way_out}") from error
+    if damaged:
+        raise CheckpointError(f"{refusal}: it is altered or torn ({damaged} fails its checksum); {way_out}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{refusal}: it is foreign, more than tensors and plain values; {way_out}") from error
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(f"{refusal}: it is foreign, not written by this training loop; {way_out}")
+    if state["version"] != CHECKPOINT_VERSION:
+        raise CheckpointError(
+            f"{refusal}: its format is version {state['version']}, "
+            f"{'newer' if state['version'] > CHECKPOINT_VERSION else 'older'} than the {CHECKPOINT_VERSION} read here; "
+            f"use the code that wrote it, or {way_out}"
+        )
+    if settings is not None and state["settings"] != settings:
+        theirs = state["settings"]
+        different = [
+            f"{name} is {theirs.get(name)!r} there and {settings.get(name)!r} here"
+            for name in sorted(theirs.keys() | settings.keys())
+            if theirs.get(name) != settings.get(name)
+        ]
+        raise CheckpointError(f"{refusal}: it belongs to another run ({'; '.join(different)}); {way_out}")
+    return state
+
+
+class _ShuffledOrder:
+    """An endless stream of indices: one random permutation of 0 ... n - 1 after another."""
+
+    def __init__(self, n: int, seed: int) -> None:
+        self.n = n
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rest = torch.empty(0, dtype=torch.int64)  # of the present permutation
+
+    def take(self, count: int) -> Tensor:
+        """The next indices, shape (count,)."""
+        while len(self.rest) < count:
+            self.rest = torch.cat([self.rest, torch.randperm(self.n, generator=self.generator)])
+        taken, self.rest = self.rest[:count], self.rest[count:]
+        return taken
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"generator": self.generator.get_state(), "rest": self.rest.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.generator.set_state(state["generator"])
+        self.rest = state["rest"]
+
+
+def _accumulate_gradient(
+    model: nn.Module, data: Images, batch: Tensor, micro_batch_size: int, precision: Precision, device: torch.device
+) -> tuple[float, float]:
+    """Set the gradient of the batch's mean loss, one micro-batch at a time; return that loss and the accuracy."""
+    model.train()
+    model.zero_grad(set_to_none=True)
+    loss, correct = 0.0, 0
+    for part in batch.split(micro_batch_size):
+        scores, targets = _scores(model, data, part, precision, device)
+        share = F.cross_entropy(scores, targets, reduction="sum") / len(batch)
+        share.backward()
+        loss += share.item()
+        correct += (scores.argmax(1) == targets).sum().item()
+    return loss, correct / len(batch)
+
+
+def _scores(
+    model: nn.Module, data: Images, part: Tensor, precision: Precision, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Class scores (float32) and targets of the images with the given indices, normalised here and not one by one."""
+    images = data.data[part].to(device).float().div_(255).sub_(PIXEL_MEAN).div_(PIXEL_STD).unsqueeze(1)
+    if precision.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision.dtype == "bfloat16"):
+        scores = model(images)
+    return scores.float(), data.targets[part].to(device)
+
+
+@contextlib.contextmanager
+def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for a model's own randomness, ask for repeatable kernels, and undo both."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+        torch.manual_seed(seed)
+        yield
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    """State of torch's global generators: the CPU's, and CUDA's if the run is there."""
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def _set_random_state(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
+def _digest(*tensors: Tensor) -> str:
+    """Eight bytes of the SHA-256 of tensors' shapes and values, in hexadecimal."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(str((tuple(tensor.shape), tensor.dtype)).encode())
+        sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()[:16]
+
+
+def _check_arguments(arguments: dict) -> None:
+    """Raise ValueError for the arguments of `train` that make no sense."""
+    for name in ("train_data", "test_data"):
+        images = arguments[name]
+        if images is None and name == "test_data":
+            continue
+        data, targets = images.data, images.targets
+        if data.dtype != torch.uint8 or data.ndim != 3 or len(data) == 0:
+            raise ValueError(
+                f"{name}.data must be a uint8 tensor (n, height, width) with n > 0, "
+                f"not {data.dtype} {tuple(data.shape)}"
+            )
+        if tuple(targets.shape) != (len(data),) or targets.dtype != torch.int64:
+            raise ValueError(
+                f"{name}.targets must be an int64 tensor ({len(data)},), not {targets.dtype} {tuple(targets.shape)}"
+            )
+    sizes = arguments["batch_sizes"]
+    if isinstance(sizes, int) or len(sizes) == 0:
+        raise ValueError(f"batch_sizes must hold the size of every iteration, such as [64] * 1000, not {sizes!r}")
+    if min(sizes) < 1 or any(size != int(size) for size in sizes):
+        raise ValueError(f"batch_sizes must be whole numbers of at least 1; the smallest is {min(sizes)!r}")
+    if not 0 < arguments["learning_rate"] < math.inf:
+        raise ValueError(f"learning_rate must be positive and finite, not {arguments['learning_rate']!r}")
+    for name, most in (("momentum", 1), ("weight_decay", math.inf)):
+        if not 0 <= arguments[name] < most:
+            raise ValueError(f"{name} must be at least 0 and below {most}, not {arguments[name]!r}")
+    for name in ("micro_batch_size", "checkpoint_every", "evaluate_every"):
+        value = arguments[name]
+        if not (name == "evaluate_every" and value is None) and (value != int(value) or value < 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
