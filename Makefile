@@ -7,6 +7,10 @@ CHAPTER ?=
 PYTEST_OPTIONS ?=
 BENCHMARKS ?=
 
+# threads that wait give up their core: else two processes that compute at once slow each other many times over
+export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 0
+
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
 READY := $(VENV)/installed
@@ -30,9 +34,7 @@ run: $(READY)
 
 # The full-scale measurements behind book/results: hours of computing, resumable at any point.
 experiments: $(READY)
-	@for experiment in lr-range cyclic batch-size; do \
-	  $(IN_VENV) -m lib.experiments run $$experiment --profile full || exit 1; \
-	done
+	@$(IN_VENV) -m lib.experiments run all --profile full
 
 bench: $(READY)
 	@$(IN_VENV) -m tests.benchmarks $(BENCHMARKS)
