@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -17,6 +18,18 @@ FIXES = (  # accessibility of what docutils, pandas and myst-nb write
     (re.compile(r"<th></th>"), "<td></td>"),
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
 )
+FIRST_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url={target}">
+<title>{title}</title>
+<link rel="icon" href="_static/favicon.svg">
+</head>
+<body><main><h1><a href="{target}">{title}</a></h1></main></body>
+</html>
+"""
 PLOTLY = "application/vnd.plotly.v1+json"
 TOLERANCE = re.compile(r"tag_nbval-([ra])tol-(.+)")
 
@@ -126,6 +139,16 @@ def is_thebe(script: object) -> bool:
     )
 
 
+def write_first_page(app: Sphinx, exception: Exception | None) -> None:
+    """Make the redirect to the introduction a page of its own: language, title, icon, and a link to follow."""
+    if exception is None and app.builder.format == "html":
+        target = f"{app.config.master_doc}.html"
+        page = FIRST_PAGE.format(
+            title=html.escape(app.config.html_title), target=target
+        )
+        (Path(app.outdir) / "index.html").write_text(page, "utf8")
+
+
 def copy_plotly(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         import plotly
@@ -150,6 +173,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", drop_plotly_data)
     app.connect("html-page-context", adapt_page, priority=900)
     app.connect("build-finished", copy_plotly)
+    app.connect("build-finished", write_first_page, priority=900)
     app.add_post_transform(DescribeImages)
     app.add_post_transform(ShowTolerances)
     app.add_css_file("book.css")
