@@ -49,6 +49,8 @@ def problems(text: Path) -> list[str]:
         return [f"{path.name} is missing"]
     notebook, source = nbformat.read(path, 4), jupytext.read(text)
     found = []
+    if text.read_text("utf8") != normal_form(text):
+        found.append(f"{text.name} is not in the form in which JupyterLab saves it")
     if cells_view(notebook) != cells_view(source):
         found.append(f"{path.name} does not hold the same cells")
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", [])]
@@ -88,6 +90,7 @@ def normal_form(text: Path) -> str:
         "language": "python",
         "name": "python3",
     }
+    notebook = nbformat.reads(nbformat.writes(notebook), 4)  # metadata in the order in which a notebook stores it
     return jupytext.writes(notebook, fmt="md:myst", config=load_jupytext_config(str(text)))
 
 
