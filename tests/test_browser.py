@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import axe_playwright_python
+import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -24,6 +30,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ROOT = Path(__file__).resolve().parent.parent
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
@@ -195,3 +202,42 @@ def test_figures_follow_the_colour_mode_when_the_reader_changes_it(browser, addr
                 assert filters and all(("invert" in found) == inverted for found in filters), name
                 behind = page.locator("article .plotly-offline").evaluate_all(BRIGHTNESS_BEHIND)
                 assert all((brightness < 0.3) == inverted for brightness in behind), f"{name}: {mode} {behind}"
+
+
+@pytest.fixture
+def lab(tmp_path) -> Iterator[str]:
+    """Where JupyterLab offers a copy of the chapters, as `make lab` would."""
+    for path in [*(ROOT / "book").glob("*.md"), *(ROOT / "book").glob("*.ipynb")]:
+        shutil.copy(path, tmp_path)
+    shutil.copy(ROOT / "jupytext.toml", tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
+    with open(tmp_path / "lab.log", "wb") as log:
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert server.poll() is None, (tmp_path / "lab.log").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_chapter_opens_in_jupyterlab_and_its_interactive_figure_is_alive(browser, lab, tmp_path):
+    os.utime(tmp_path / "bias_variance.md", (0, 0))  # the text much older than the notebook, as a clone may set it
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    page.goto(f"{lab}/lab/tree/bias_variance.ipynb")
+    page.wait_for_selector(".jp-Notebook .jp-Cell, .jp-Dialog", timeout=120_000)
+    assert page.locator(".jp-Dialog").all_text_contents() == []
+    # Lab draws what is in view: the figure's cell alone needs no scrolling
+    notebook = nbformat.read(tmp_path / "bias_variance.ipynb", 4)
+    notebook.cells = [cell for cell in notebook.cells if "plotly-offline" in str(cell.get("outputs"))]
+    nbformat.write(notebook, tmp_path / "figure.ipynb")
+    page.goto(f"{lab}/lab/tree/figure.ipynb")
+    page.wait_for_selector(".js-plotly-plot .slider-group", timeout=120_000, state="attached")
+    assert page.locator(".js-plotly-plot .slider-group").count() == len(notebook.cells) == 1
