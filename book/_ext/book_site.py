@@ -25,7 +25,7 @@ FIRST_PAGE = """\
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="0; url={target}">
 <title>{title}</title>
-<link rel="icon" href="_static/favicon.svg">
+<link rel="icon" href="data:,">
 </head>
 <body><main><h1><a href="{target}">{title}</a></h1></main></body>
 </html>
