@@ -199,6 +199,11 @@ def test_a_failing_cell_stores_nothing_and_is_named(chapter, capsys):
         (lambda text, notebook: notebook.cells[1].update(execution_count=None), "not executed"),
         (lambda text, notebook: notebook.cells[1].update(execution_count=3), "not executed"),
         (lambda text, notebook: notebook.cells[1].metadata.update(execution={}), "should not be stored"),
+        (lambda text, notebook: notebook.cells[1].metadata.update(tags=["nbval-skip"]), "from being compared"),
+        (
+            lambda text, notebook: notebook.cells[1].update(source="x\n# NBVAL_IGNORE_OUTPUT"),
+            "from being compared",
+        ),
         (
             lambda text, notebook: notebook.cells[1].outputs.append(
                 nbformat.v4.new_output("stream", name="stderr", text="a warning\n")

@@ -98,6 +98,7 @@ def found(text: str, *definitions: str) -> list[str]:
         CELL.format('glue("mse", "0.42", display=False)'),
         CELL.format('myst_nb.glue("mse", float("0.42"))'),
         CELL.format("glue_values(best=best, mse=0.42)"),
+        CELL.format('display(Markdown("The error is 0.42."))'),
         CELL.format("glue_values(best=best, mse=round(0.42, 1))"),
         CELL.format('show(figure, "Degree 8 wins.")'),
         CELL.format('show(figure, alt=f"Degree {best} of 15 wins.")'),

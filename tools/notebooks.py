@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from nbclient.exceptions import CellExecutionError
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 VOLATILE = ("execution", "trusted", "collapsed", "scrolled")  # metadata that comes and goes with the tool
-SKIP = "nbval-skip"
+UNCOMPARED = re.compile(r"nbval[-_](?:skip|ignore[-_]output)", re.IGNORECASE)  # ways to keep a cell from its test
 
 
 def chapters(book: Path = BOOK) -> list[Path]:
@@ -53,13 +54,14 @@ def problems(text: Path) -> list[str]:
         found.append(f"{text.name} is not in the form in which JupyterLab saves it")
     if cells_view(notebook) != cells_view(source):
         found.append(f"{path.name} does not hold the same cells")
-    code = [cell for cell in notebook.cells if cell.cell_type == "code" and SKIP not in cell.metadata.get("tags", [])]
-    counts = [cell.execution_count for cell in code]
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     if counts != list(range(1, len(counts) + 1)):
         found.append(f"{path.name} was not executed once from top to bottom: {counts}")
     for number, cell in enumerate(notebook.cells):
         if volatile := set(cell.metadata) & set(VOLATILE):
             found.append(f"cell {number}: metadata that should not be stored: {', '.join(sorted(volatile))}")
+        if cell.cell_type == "code" and UNCOMPARED.search(" ".join([cell.source, *cell.metadata.get("tags", [])])):
+            found.append(f"cell {number}: keeps its output from being compared; widen the tolerance by a tag instead")
         for output in cell.get("outputs", []):
             if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
                 found.append(f"cell {number}: stored error {output.ename}")

@@ -203,14 +203,10 @@ def typed_in_code(code: str, line: int) -> Iterator[Segment]:
             variables = [node.id for node in ast.walk(value) if isinstance(node, ast.Name)]
             if all(variable in dir(builtins) for variable in variables):
                 yield Segment(line + call.lineno - 1, f"glue {ast.unparse(value)}")
-        if "alt" in keywords or name == "show":
-            value = keywords.get("alt", call.args[1] if len(call.args) > 1 else None)
-            words = [
-                node.value
-                for part in ast.walk(value or ast.Constant(""))
-                for node in ([part] if isinstance(part, ast.Constant) else [])
-                if isinstance(node.value, str) and not is_format(value, node)
-            ]
+        if "alt" in keywords or name in ("show", "Markdown", "HTML", "Latex", "Math"):
+            value = keywords.get("alt", call.args[-1] if call.args else None)
+            constants = [node for node in ast.walk(value or ast.Constant("")) if isinstance(node, ast.Constant)]
+            words = [node.value for node in constants if isinstance(node.value, str) and not is_format(value, node)]
             yield Segment(line + call.lineno - 1, "\ufffc".join(words))
 
 
