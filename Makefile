@@ -6,6 +6,7 @@ PIP_OPTIONS ?=
 CHAPTER ?=
 PYTEST_OPTIONS ?=
 BENCHMARKS ?=
+LAB_OPTIONS ?=
 
 # threads that wait give up their core: else two processes that compute at once slow each other many times over
 export OMP_WAIT_POLICY ?= passive
@@ -26,7 +27,7 @@ test: $(READY)
 	@$(IN_VENV) -m pytest $(PYTEST_OPTIONS)
 
 lab: $(READY)
-	@$(IN_VENV) -m jupyterlab book
+	@$(IN_VENV) -m jupyterlab $(LAB_OPTIONS) book
 
 # Re-execute the chapters whose outputs are older than their text; CHAPTER=book/x.md one of them, ALL=1 all.
 run: $(READY)
