@@ -14,6 +14,8 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from jupytext import TextFileContentsManager
+from traitlets.config import PyFileConfigLoader
 
 from tests.conftest import ROOT
 from tools.lock import installed, pins
@@ -139,7 +141,24 @@ def test_an_interrupted_installation_is_not_taken_for_a_finished_one(clone):
         assert not (clone / ".venv" / "installed").exists()
 
 
-# tools/notebooks.py
+# tools/notebooks.py, JupyterLab
+
+
+def test_opening_and_saving_a_chapter_in_jupyterlab_changes_nothing(tmp_path):
+    for path in (ROOT / "jupytext.toml", *chapters(), *(text.with_suffix(".ipynb") for text in chapters())):
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    config = PyFileConfigLoader("jupyter_server_config.py", path=str(ROOT)).load_config()
+    contents = TextFileContentsManager(root_dir=str(tmp_path), config=config)
+    for text in chapters():
+        for half in (text, text.with_suffix(".ipynb")):
+            name = half.relative_to(ROOT).as_posix()
+            model = contents.get(name, type="notebook", content=True)
+            model["content"]["metadata"]["language_info"]["version"] = "3.99.0"  # as Lab does when a kernel starts
+            contents.save(model, name)
+            for saved in (text, text.with_suffix(".ipynb")):
+                assert (tmp_path / saved.relative_to(ROOT)).read_text("utf8") == saved.read_text("utf8"), (name, saved)
+
 
 HEADER = """\
 ---
