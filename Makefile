@@ -27,7 +27,7 @@ test: $(READY)
 	@$(IN_VENV) -m pytest $(PYTEST_OPTIONS)
 
 lab: $(READY)
-	@$(IN_VENV) -m jupyterlab --LabApp.default_url=/lab/tree/book $(LAB_OPTIONS)
+	@$(IN_VENV) -m jupyterlab --config=tools/lab_config.py --LabApp.default_url=/lab/tree/book $(LAB_OPTIONS)
 
 # Re-execute the chapters whose outputs are older than their text; CHAPTER=book/x.md one of them, ALL=1 all.
 run: $(READY)

@@ -148,7 +148,7 @@ def test_opening_and_saving_a_chapter_in_jupyterlab_changes_nothing(tmp_path):
     for path in (ROOT / "jupytext.toml", *chapters(), *(text.with_suffix(".ipynb") for text in chapters())):
         (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
         shutil.copy(path, tmp_path / path.relative_to(ROOT))
-    config = PyFileConfigLoader("jupyter_server_config.py", path=str(ROOT)).load_config()
+    config = PyFileConfigLoader("lab_config.py", path=str(ROOT / "tools")).load_config()
     contents = TextFileContentsManager(root_dir=str(tmp_path), config=config)
     for text in chapters():
         for half in (text, text.with_suffix(".ipynb")):

@@ -1,4 +1,4 @@
-"""Settings of `jupyter lab` started in this folder: saving a notebook stores nothing that varies between machines."""
+"""Settings of `make lab`: saving a notebook stores nothing that varies between machines, such as the Python version."""
 
 
 def forget_python_version(model: dict, **kwargs: object) -> None:
