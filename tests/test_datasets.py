@@ -152,7 +152,6 @@ def test_without_any_place_one_sentence_names_the_ways_out(small_full: Path, no_
     assert [path for path in own_cache.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_download_goes_into_the_cache_with_progress(
     small_full: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path, capfd: pytest.CaptureFixture
 ) -> None:
