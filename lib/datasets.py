@@ -23,11 +23,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
-from torchvision.datasets import FashionMNIST
 from tqdm import tqdm
+
+if TYPE_CHECKING:  # torchvision and openml take seconds to import, and no data set needs both
+    from torchvision.datasets import FashionMNIST
 
 SHIPPED = Path(__file__).resolve().parent / "data"
 
@@ -46,7 +48,18 @@ FASHION_MNIST_CHECKSUMS = {
         "t10k-labels-idx1-ubyte": "3128d790775889812b73c4f13923559c8b9e281d112c6ea7862acf60a206a909",
     },
 }
-FASHION_MNIST_CLASSES = tuple(FashionMNIST.classes)
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 _RAW = Path("FashionMNIST") / "raw"  # where torchvision's class looks below its root
 
@@ -118,6 +131,8 @@ def load_fashion_mnist(subset: str = "quick", *, root: str | os.PathLike | None 
     >>> train.data.shape, train.data.dtype
     (torch.Size([3000, 28, 28]), torch.uint8)
     """
+    from torchvision.datasets import FashionMNIST
+
     if subset not in FASHION_MNIST_CHECKSUMS:
         raise ValueError(f"subset must be 'quick' or 'full', not {subset!r}")
     if root is not None and not Path(root).is_dir():
@@ -159,7 +174,7 @@ def load_openml(name_or_id: str | int) -> tuple[pd.DataFrame, pd.Series]:
     X : pandas.DataFrame of shape (n, n_attributes)
         All columns but the target and those that the data set marks as identifiers or to be ignored. Nominal attributes
         are categorical, with the categories in the data set's own order; numeric ones are float64 or int64 (the client
-        stores small whole numbers as uint8, in which arithmetic wraps around); those of sparse data are sparse float32.
+        stores small whole numbers as uint8, in which arithmetic wraps around), those of sparse data sparse float32.
     y : pandas.Series of shape (n,)
         The data set's target, by its name, with the class labels as the data set has them: categorical where the target
         is nominal, so for both that are shipped. It has two classes and no missing value.
@@ -169,8 +184,9 @@ def load_openml(name_or_id: str | int) -> tuple[pd.DataFrame, pd.Series]:
     TypeError
         If `name_or_id` is neither a string nor an integer.
     ValueError
-        If there is no such data set; if its target is missing, or has more or fewer than two classes; and if a shipped
-        file is altered. The message names the data set or the file.
+        If there is no such data set; if its target is missing, or has more or fewer than two classes; if the client
+        cannot read it (openml 0.15 with pandas 3: sparse data with nominal attributes); and if a shipped file is
+        altered. The message names the data set or the file.
     FileNotFoundError
         If the data set is neither shipped nor in the cache and cannot be downloaded; the message names the ways out.
 
@@ -194,17 +210,18 @@ def load_openml(name_or_id: str | int) -> tuple[pd.DataFrame, pd.Series]:
     data_id = OPENML_IDS.get(name, data_id)
     with _OPENML_IN_USE, tempfile.TemporaryDirectory(prefix="openml-") as root, _openml_client(Path(root)) as client:
         if data_id in OPENML_CHECKSUMS:
-            return _read_openml(client, data_id, _shipped_openml(data_id))
+            return _attributes_and_target(*_read_openml(client, data_id, _shipped_openml(data_id)))
         server = Path(client.config.get_cache_directory()).relative_to(root)
         cache = cache_directory() / "openml" / server
         if data_id is None:
             data_id = _openml_id(client, name, cache / "names")
         place = cache / "datasets" / str(data_id)
         if files := _cached_openml(place):
-            return _read_openml(client, data_id, files)
+            return _attributes_and_target(*_read_openml(client, data_id, files))
         files = _download_openml(client, data_id, place)
+        read = _read_openml(client, data_id, files)
         _keep_openml(files, place)
-        return _read_openml(client, data_id, files)
+        return _attributes_and_target(*read)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -253,6 +270,8 @@ def _read_checked(path: Path, checksum: str, way_out: str = "remove it, so that 
 
 def _download_fashion_mnist(cache: Path, checksums: dict[str, str]) -> None:
     """Let torchvision download (with its progress bar) beside the cache, check, and move whole files into the cache."""
+    from torchvision.datasets import FashionMNIST
+
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as directory:
         try:
@@ -296,10 +315,7 @@ def _openml_client(root: Path) -> Iterator[ModuleType]:
 
 
 def _import_openml() -> ModuleType:
-    """Import the client, which then makes two folders in the home directory; where it cannot, give it another home.
-
-    This takes a second or two, so it is not done before a data set is asked for.
-    """
+    """Import the client, which then makes two folders in the home directory; where it cannot, give it another home."""
     if "openml" not in sys.modules:
         logger = logging.getLogger("openml")
         level = logger.level
@@ -353,12 +369,12 @@ def _openml_id(client: ModuleType, name: str, memory: Path) -> int:
 
 
 def _download_openml(client: ModuleType, data_id: int, place: Path) -> dict[str, bytes]:
-    """The files of a data set by name, downloaded by the client, which can read them."""
+    """The files of a data set by name, downloaded by the client."""
     get = functools.partial(client.datasets.get_dataset, data_id)
     steps = {
         "description": get,
         "features": functools.partial(get, download_features_meta_data=True),
-        "data": lambda: get(download_features_meta_data=True, download_data=True).get_data(),
+        "data": functools.partial(get, download_features_meta_data=True, download_data=True),
     }
     _ask_openml(client, str(data_id), f"is {'damaged' if place.exists() else 'not'} in {place}", steps)
     return {file: (_workplace(client, data_id) / file).read_bytes() for file in _OPENML_FILES}
@@ -392,22 +408,27 @@ def _workplace(client: ModuleType, data_id: int) -> Path:
     return Path(client.config.get_cache_directory()) / "datasets" / str(data_id)
 
 
-def _read_openml(client: ModuleType, data_id: int, files: dict[str, bytes]) -> tuple[pd.DataFrame, pd.Series]:
-    """X and y as the client reads them from files that are put where it looks for them."""
+def _read_openml(client: ModuleType, data_id: int, files: dict[str, bytes]) -> tuple[object, pd.DataFrame]:
+    """The client's data set and all of its columns, read from files that are put where it looks for them."""
     workplace = _workplace(client, data_id)
     workplace.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
         (workplace / file).write_bytes(content)
-    return _attributes_and_target(
-        client.datasets.get_dataset(data_id, download_data=True, download_features_meta_data=True)
-    )
+    dataset = client.datasets.get_dataset(data_id, download_data=True, download_features_meta_data=True)
+    try:
+        data, *_ = dataset.get_data()
+    except Exception as error:  # of its ARFF reader, of pandas, ...
+        raise ValueError(
+            f"OpenML data set {dataset.name!r} ({data_id}) cannot be read by openml {client.__version__} with pandas "
+            f"{pd.__version__} ({error}): choose another"
+        ) from error
+    return dataset, data
 
 
-def _attributes_and_target(dataset) -> tuple[pd.DataFrame, pd.Series]:
+def _attributes_and_target(dataset, data: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     """X and y of the client's data set; ValueError if its target is not one of two classes."""
     what = f"OpenML data set {dataset.name!r} ({dataset.dataset_id})"
     whole = f"openml.datasets.get_dataset({dataset.dataset_id}).get_data()"
-    data, *_ = dataset.get_data()
     target = dataset.default_target_attribute
     if target not in data:
         named = f"names {target!r} as its target, which is no column of it" if target else "names no target"
@@ -415,9 +436,7 @@ def _attributes_and_target(dataset) -> tuple[pd.DataFrame, pd.Series]:
     data = data.astype(dict.fromkeys(data.columns[data.dtypes == "uint8"], "int64"))
     X, y = data.drop(columns=target), data[target]
     if isinstance(y.dtype, pd.SparseDtype):
-        y, labels = y.sparse.to_dense(), dataset.retrieve_class_labels(target)
-        if labels:  # the client leaves them encoded
-            y = pd.Series(pd.Categorical.from_codes(y.astype(int), labels), name=target)
+        y = y.sparse.to_dense()
     if y.hasnans:
         raise ValueError(
             f"the target {target!r} of {what} is missing in {y.isna().sum()} of {len(y)} rows: choose another, or "
