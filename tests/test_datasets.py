@@ -333,6 +333,8 @@ class OpenMLServer:
                 self.end_headers()
                 self.wfile.write(body[: len(body) // 2] if self.path in owner.cut else body)
 
+            do_HEAD = do_GET  # what a client of Parquet files would ask first
+
             def log_message(self, *arguments: object) -> None:
                 pass
 
