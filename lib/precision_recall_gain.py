@@ -34,7 +34,7 @@ from sklearn.utils._plotting import (
     _validate_style_kwargs,
 )
 from sklearn.utils._response import _get_response_values_binary
-from sklearn.utils.validation import check_non_negative
+from sklearn.utils.validation import _num_samples, check_non_negative
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,8 +91,8 @@ def precision_recall_gain_curve(
         Decreasing: element i is the recall gain of predictions with score >= thresholds[i]. The first is 1, and one is
         exactly 0.
     thresholds : ndarray of shape (n_points,)
-        Increasing thresholds. That of an inserted point lies between its neighbours' in the proportion of the counts,
-        and is ``inf`` above the highest score; no prediction attains this point.
+        Increasing thresholds, floating-point numbers. That of an inserted point, which no threshold attains, lies
+        between its neighbours' in the proportion of the counts; above the highest score it is ``inf``.
 
     Raises
     ------
@@ -336,14 +336,17 @@ def fbeta_gain_score(
     >>> fbeta_gain_score(y_true, [1, 1, 1, 1]), fbeta_gain_score(y_true, [1, 1, 0, 1], beta=0)
     (0.5, 0.5)
     """
-    score = fbeta_score(y_true, y_pred, beta=beta, pos_label=pos_label, sample_weight=sample_weight)
-    positive = column_or_1d(y_true) == pos_label
     if sample_weight is not None:
-        sample_weight = column_or_1d(sample_weight)
-        check_non_negative(sample_weight, "`sample_weight`")
-    n_pos, n_neg = (np.sum(label if sample_weight is None else sample_weight[label]) for label in (positive, ~positive))
-    _check_both_classes(n_pos, n_neg, pos_label)
-    return float(harmonic_gain(score, n_pos / (n_pos + n_neg)))
+        check_non_negative(column_or_1d(sample_weight), "`sample_weight`")
+    fbeta_score(y_true, y_pred, beta=beta, pos_label=pos_label, sample_weight=sample_weight)  # checks all of them
+    positive, predicted = column_or_1d(y_true) == pos_label, column_or_1d(y_pred) == pos_label
+    weight = np.ones(len(positive)) if sample_weight is None else column_or_1d(sample_weight)
+    _check_both_classes(n_pos := weight[positive].sum(), n_neg := weight[~positive].sum(), pos_label)
+    tp, fp, fn = (weight[part].sum() for part in (positive & predicted, ~positive & predicted, positive & ~predicted))
+    if tp == 0:
+        return -np.inf
+    precision_share = 1 / (1 + beta**2)
+    return float(1 - n_pos * (precision_share * fp + (1 - precision_share) * fn) / (n_neg * tp))
 
 
 def harmonic_gain(value: ArrayLike, prevalence: float) -> np.ndarray | float:
@@ -386,6 +389,8 @@ def harmonic_gain(value: ArrayLike, prevalence: float) -> np.ndarray | float:
 
 def _counts(y_true, y_score, pos_label, sample_weight):
     """False positives, true positives and thresholds, which decrease; there are samples of both classes."""
+    if getattr(y_true, "shape", None) != () and _num_samples(y_true) == 0:  # here scikit-learn's message is unclear
+        raise ValueError("y_true is empty: give samples of both classes")
     _, fps, _, tps, thresholds = confusion_matrix_at_thresholds(
         y_true, y_score, pos_label=pos_label, sample_weight=sample_weight
     )
@@ -421,7 +426,9 @@ def _curve(fps, tps, thresholds):
     rounding = 4 * np.finfo(float).eps
     first, after = np.searchsorted(recall_gain, [-rounding, rounding])
     recall_gain[first:after] = 0.0
-    crossing = _crossing(fps, tps, thresholds, start + int(first)) if first == after else [np.empty(0, bool)] * 3
+    if thresholds.dtype.kind != "f":  # that of a crossing need not be an integer
+        thresholds = thresholds.astype(float)
+    crossing = _crossing(fps, tps, thresholds, start + int(first)) if first == after else [[], [], thresholds[:0]]
     return tuple(
         np.concatenate((values[first:][::-1], inserted, values[:first][::-1]))
         for values, inserted in zip((precision_gain, recall_gain, thresholds[start:]), crossing, strict=True)
@@ -440,8 +447,7 @@ def _crossing(fps, tps, thresholds, index):
     crossing_fp = fp_above + share * (fp - fp_above)
     precision_gain = 1 - n_pos * crossing_fp / (n_neg * crossing_tp)
     threshold = float(share) * thresholds[index] + float(1 - share) * threshold_above
-    dtype = thresholds.dtype if thresholds.dtype.kind == "f" else float
-    return [float(precision_gain)], [0.0], np.array([threshold], dtype)
+    return [float(precision_gain)], [0.0], np.array([threshold], thresholds.dtype)
 
 
 def _area(precision_gain, recall_gain):
@@ -452,6 +458,10 @@ def _area(precision_gain, recall_gain):
 
 def _hull_counts(fps, tps, thresholds):
     """The vertices of the ROC convex hull without its origin: the last scores of the pools of isotonic regression."""
+    _, exponent = np.frexp(tps[-1] + fps[-1])
+    fps, tps = np.ldexp(fps, -exponent), np.ldexp(tps, -exponent)  # exact, and products of weights stay in range
+    counted = np.diff(fps + tps, prepend=0) > 0  # a weight that is lost beside a huge one adds no point
+    fps, tps, thresholds = fps[counted], tps[counted], thresholds[counted]
     added_tps, added_fps = np.diff(tps, prepend=0), np.diff(fps, prepend=0)
     added = added_tps + added_fps
     fitted = isotonic_regression(added_tps / added, sample_weight=added, increasing=False)
@@ -633,7 +643,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
     def _plot_isometrics(self, beta, style):
         if not (isinstance(beta, Real) and 0 < beta < np.inf):
             raise ValueError(f"f_gain_beta must be a positive finite number, got {beta!r}")
-        style = _validate_style_kwargs({"color": "0.6", "linewidth": 0.8, "linestyle": ":", "zorder": 1}, style)
+        style = _validate_style_kwargs({"color": "0.4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}, style)
         lines = []
         for level in _ISOMETRIC_LEVELS:
             intercept = (1 + beta**2) * level  # the precision gain at recall gain 0
