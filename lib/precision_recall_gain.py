@@ -88,8 +88,8 @@ def precision_recall_gain_curve(
     precision_gain : ndarray of shape (n_points,)
         Element i is the precision gain of predictions with score >= thresholds[i]; at most 1. The first is 0.
     recall_gain : ndarray of shape (n_points,)
-        Decreasing: element i is the recall gain of predictions with score >= thresholds[i]. The first is 1, and one is
-        exactly 0.
+        Decreasing: element i is the recall gain of predictions with score >= thresholds[i]. The first is 1, and at
+        least one is exactly 0.
     thresholds : ndarray of shape (n_points,)
         Increasing thresholds, floating-point numbers. That of an inserted point, which no threshold attains, lies
         between its neighbours' in the proportion of the counts; above the highest score it is ``inf``.
@@ -451,9 +451,8 @@ def _crossing(fps, tps, thresholds, index):
 
 
 def _area(precision_gain, recall_gain):
-    """The area from the loss 1 - precision gain, which makes it exactly 1 without any, and never more."""
     inside = recall_gain >= 0
-    return 1.0 - auc(recall_gain[inside], 1 - precision_gain[inside])
+    return auc(recall_gain[inside], precision_gain[inside])
 
 
 def _hull_counts(fps, tps, thresholds):

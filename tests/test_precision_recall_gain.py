@@ -196,10 +196,11 @@ def test_crossing_lies_where_counts_interpolate_to_recall_gain_zero():
     assert precision_gain[3] == pytest.approx(1 - 3 / 5 * (17 / 16) / (9 / 8), abs=1e-15)
 
 
-def test_a_threshold_exactly_at_recall_gain_zero_is_not_inserted_again():
-    """TP = n+^2 / n = 49^2 / 343 = 7 at the highest score."""
-    y_score = np.r_[np.full(7, 2.0), np.ones(336)]
-    _, recall_gain, thresholds = precision_recall_gain_curve(np.repeat([1, 0], [49, 294]), y_score)
+@pytest.mark.parametrize(("n_pos", "n_neg", "tp"), [(49, 294, 7), (42, 154, 9), (308, 84, 242)])
+def test_a_threshold_exactly_at_recall_gain_zero_is_not_inserted_again(n_pos, n_neg, tp):
+    """TP = n+^2 / n at the highest score; in two of the cases the gain rounds to 1e-16."""
+    y_score = np.r_[np.full(tp, 2.0), np.ones(n_pos + n_neg - tp)]
+    _, recall_gain, thresholds = precision_recall_gain_curve(np.repeat([1, 0], [n_pos, n_neg]), y_score)
     np.testing.assert_array_equal(recall_gain, [1, 0])
     np.testing.assert_array_equal(thresholds, [1, 2])
 
@@ -380,7 +381,7 @@ def test_dropping_intermediate_points_keeps_the_curve(problem):
     assert np.isin(
         np.column_stack(fewer)[fewer[1] != 0], np.column_stack([precision_gain, recall_gain, thresholds])
     ).all()
-    assert 1 - auc(fewer[1][fewer[1] >= 0], 1 - fewer[0][fewer[1] >= 0]) == pytest.approx(
+    assert auc(fewer[1][fewer[1] >= 0], fewer[0][fewer[1] >= 0]) == pytest.approx(
         auprg_score(y_true, y_score), abs=1e-12
     )
 
@@ -540,10 +541,15 @@ def test_arguments_are_those_of_scikit_learn(function):
 # The convex hull and F-calibrated scores
 
 
-def vertices(y_true, y_score, **options):
-    """The hull without the point that is inserted at recall gain 0: threshold, recall gain, precision gain."""
-    points = np.column_stack(precision_recall_gain_hull(y_true, y_score, **options)[::-1])
-    return points[np.isin(points[:, 0], y_score)]
+def vertices(y_true, y_score, sample_weight=None):
+    """The hull without the point that is inserted at recall gain 0: threshold, recall gain, precision gain.
+
+    The threshold of an inserted point can be a score by chance, but its gains are not those of that score.
+    """
+    points = np.column_stack(precision_recall_gain_hull(y_true, y_score, sample_weight=sample_weight)[::-1])
+    curve = precision_recall_gain_curve(y_true, y_score, sample_weight=sample_weight)
+    attained = set(map(tuple, np.column_stack(curve[::-1])[np.isin(curve[2], y_score)].round(9)))
+    return points[[tuple(point) in attained for point in points.round(9)]]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -580,7 +586,7 @@ def test_hull_is_concave_and_above_the_curve(problem):
     assert hull_precision[0] == 0
     assert np.sum(hull_recall == 0) == 1
     inside = hull_recall >= 0
-    assert auprg_score(y_true, y_score) <= 1 - auc(hull_recall[inside], 1 - hull_precision[inside]) + 1e-12
+    assert auprg_score(y_true, y_score) <= auc(hull_recall[inside], hull_precision[inside]) + 1e-12
 
 
 @given(problem=problems(30, 15))
@@ -677,6 +683,12 @@ def test_points_on_a_straight_line_are_no_vertices_however_they_round():
     for weight in (None, np.full(len(y_true), 0.1)):
         assert len(vertices(y_true, y_score, sample_weight=weight)) == 1 or weight is not None
         assert np.ptp(f_calibrated_scores(y_true, y_score, sample_weight=weight)) < 1e-12
+
+
+def test_a_weight_that_is_lost_beside_a_huge_one_adds_no_segment():
+    calibrated = f_calibrated_scores([1, 0, 1, 0], [4, 3, 2, 1], sample_weight=[1e17, 1, 1e17, 1e17])
+    np.testing.assert_allclose(calibrated[[0, 2, 3]], [1, 1, 0])
+    assert 0 <= calibrated[1] <= 1
 
 
 # F-gain
