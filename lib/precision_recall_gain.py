@@ -25,6 +25,8 @@ from numpy.typing import ArrayLike
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import auc, confusion_matrix_at_thresholds, fbeta_score
 from sklearn.utils import _safe_indexing, check_array, column_or_1d
+
+# the private helpers are those of scikit-learn's own metrics and displays; requirements.txt pins the version
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils._plotting import (
     _BinaryClassifierCurveDisplayMixin,
@@ -191,8 +193,8 @@ def precision_recall_gain_hull(
     """Compute the upper right convex hull of the Precision-Recall-Gain curve.
 
     Its vertices are the thresholds that maximise F_beta for some beta, from the highest precision (beta = 0) to the
-    always-positive classifier. To the left of the highest precision gain the hull is horizontal: leaving out a random
-    part of those predictions keeps their precision.
+    highest recall, and at last the always-positive classifier. To the left of the highest precision gain the hull is
+    horizontal: leaving out a random part of those predictions keeps their precision.
 
     The map from ROC space, with axes FP and TP, to gains is projective, and so keeps straight lines and convexity: the
     vertices are those of the ROC convex hull without its origin.
@@ -205,8 +207,8 @@ def precision_recall_gain_hull(
     Returns
     -------
     precision_gain, recall_gain, thresholds : ndarrays of shape (n_vertices,)
-        As :func:`precision_recall_gain_curve` returns them, for the vertices only; the point at recall gain 0 is
-        inserted here too.
+        As :func:`precision_recall_gain_curve` returns them, for the vertices only. The point at recall gain 0 is
+        inserted here too, between vertices; its threshold can be a score, but predictions there have other gains.
 
     Raises
     ------
