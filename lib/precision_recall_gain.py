@@ -461,7 +461,7 @@ def _hull_counts(fps, tps, thresholds):
     """The vertices of the ROC convex hull without its origin: the last scores of the pools of isotonic regression."""
     _, exponent = np.frexp(tps[-1] + fps[-1])
     fps, tps = np.ldexp(fps, -exponent), np.ldexp(tps, -exponent)  # exact, and products of weights stay in range
-    counted = np.diff(fps + tps, prepend=0) > 0  # a weight that is lost beside a huge one adds no point
+    counted = (np.diff(tps, prepend=0) > 0) | (np.diff(fps, prepend=0) > 0)  # not lost beside a huge weight
     fps, tps, thresholds = fps[counted], tps[counted], thresholds[counted]
     added_tps, added_fps = np.diff(tps, prepend=0), np.diff(fps, prepend=0)
     added = added_tps + added_fps

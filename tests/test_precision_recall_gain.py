@@ -686,9 +686,10 @@ def test_points_on_a_straight_line_are_no_vertices_however_they_round():
 
 
 def test_a_weight_that_is_lost_beside_a_huge_one_adds_no_segment():
-    calibrated = f_calibrated_scores([1, 0, 1, 0], [4, 3, 2, 1], sample_weight=[1e17, 1, 1e17, 1e17])
-    np.testing.assert_allclose(calibrated[[0, 2, 3]], [1, 1, 0])
-    assert 0 <= calibrated[1] <= 1
+    """1e17 + 1 is 1e17, so the third score adds nothing to the counts."""
+    calibrated = f_calibrated_scores([1, 0, 0, 1], [4, 3, 2, 1], sample_weight=[1, 1e17, 1, 1])
+    assert calibrated[0] == 1
+    np.testing.assert_allclose(calibrated[1:], 2e-17 / (1 + 2e-17), rtol=1e-9)
 
 
 # F-gain
@@ -906,6 +907,50 @@ def test_display_of_cross_validation_has_a_curve_for_each_fold(data, figures):
     )
     assert [line.get_color() for line in named.line_] == list("rgb")
     assert [line.get_label()[:1] for line in named.line_] == list("abc")
+
+
+OPTIONS = {
+    "ax": object(),
+    "curve_kwargs": {"color": "red"},
+    "plot_chance_level": True,
+    "chance_level_kw": {"color": "green"},
+    "plot_f_gain_isometrics": True,
+    "f_gain_beta": 3.0,
+    "f_gain_isometrics_kw": {"color": "blue"},
+    "despine": True,
+}
+
+
+@pytest.mark.parametrize("drop_intermediate", [True, False])
+@pytest.mark.parametrize("method", ["from_estimator", "from_predictions", "from_cv_results"])
+def test_every_option_reaches_the_curve_and_the_plot(monkeypatch, data, method, drop_intermediate):
+    X, y, _ = data
+    labels = np.array(["no", "yes"])[y]
+    folds = cross_validate(LogisticRegression(), X, labels, cv=2, return_estimator=True, return_indices=True)
+    model, test = folds["estimator"][0], folds["indices"]["test"][0]
+    y_score = model.decision_function(X[test])
+    monkeypatch.setattr(PrecisionRecallGainDisplay, "plot", lambda self, **options: (self, options))
+    options = dict(OPTIONS, name="a name", drop_intermediate=drop_intermediate, pos_label="yes")
+    if method == "from_predictions":
+        display, passed = PrecisionRecallGainDisplay.from_predictions(labels[test], y_score, **options)
+    else:
+        options.update(response_method="decision_function", pos_label="no")
+        y_score = -y_score
+        if method == "from_estimator":
+            display, passed = PrecisionRecallGainDisplay.from_estimator(model, X[test], labels[test], **options)
+        else:
+            renamed = {"chance_level_kw": "chance_level_kwargs", "f_gain_isometrics_kw": "f_gain_isometrics_kwargs"}
+            display, passed = PrecisionRecallGainDisplay.from_cv_results(
+                folds, X, labels, **{renamed.get(name, name): value for name, value in options.items()}
+            )
+            display.precision_gain, display.recall_gain = display.precision_gain[0], display.recall_gain[0]
+    assert {name: passed[name] for name in OPTIONS} == OPTIONS
+    assert (display.name, display.pos_label) == ("a name", options["pos_label"])
+    expected = precision_recall_gain_curve(
+        labels[test], y_score, pos_label=options["pos_label"], drop_intermediate=drop_intermediate
+    )
+    np.testing.assert_array_equal(display.precision_gain, expected[0])
+    np.testing.assert_array_equal(display.recall_gain, expected[1])
 
 
 @pytest.mark.parametrize("beta", [0.5, 1, 2])
