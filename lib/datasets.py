@@ -382,7 +382,7 @@ def _download_openml(client: ModuleType, data_id: int, place: Path) -> dict[str,
 
 def _ask_openml(client: ModuleType, wanted: str, absent: str, steps: dict[str, Callable]) -> object:
     """The answer to the last of some requests to the server, with a progress bar; one sentence if there is none."""
-    from requests import RequestException
+    from requests import ConnectionError as NoConnection
 
     with tqdm(total=len(steps), unit="file") as bar:
         for step, request in steps.items():
@@ -394,7 +394,8 @@ def _ask_openml(client: ModuleType, wanted: str, absent: str, steps: dict[str, C
                     raise ValueError(
                         f"OpenML has no data set with the id {wanted}: check the id, or use {_SHIPPED_OPENML}"
                     ) from error
-                reason = "no connection" if isinstance(error, RequestException) else textwrap.shorten(str(error), 200)
+                said = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+                reason = "no connection" if isinstance(error, NoConnection) else said
                 raise FileNotFoundError(
                     f"OpenML data set {wanted} {absent} and could not be downloaded from {client.config.server} "
                     f"({reason}): connect to the network, or use {_SHIPPED_OPENML}"
@@ -430,7 +431,7 @@ def _attributes_and_target(dataset, data: pd.DataFrame) -> tuple[pd.DataFrame, p
     what = f"OpenML data set {dataset.name!r} ({dataset.dataset_id})"
     whole = f"openml.datasets.get_dataset({dataset.dataset_id}).get_data()"
     target = dataset.default_target_attribute
-    if target not in data:
+    if not isinstance(target, str) or target not in data:
         named = f"names {target!r} as its target, which is no column of it" if target else "names no target"
         raise ValueError(f"{what} {named}: choose another, or take a column of {whole}")
     data = data.astype(dict.fromkeys(data.columns[data.dtypes == "uint8"], "int64"))

@@ -835,7 +835,7 @@ def test_processes_may_download_the_same_data_at_once(server: OpenMLServer, own_
     code = (
         "import openml; from lib.datasets import load_openml\n"
         f"openml.config.server = {openml.config.server!r}\n"
-        "for _ in range(5): assert load_openml('coins')[0].shape == (3, 2) and load_openml(31)[0].shape == (1000, 20)"
+        "for _ in range(2): assert load_openml('coins')[0].shape == (3, 2) and load_openml(31)[0].shape == (1000, 20)"
     )
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(run_python, [code] * 2))
