@@ -28,6 +28,7 @@ SCHEMES = ("async", "k-sync", "k-batch-sync", "k-async", "k-batch-async")
 _CHUNK = 2**21  # compute times held at a time by the synchronous schemes
 _BLOCK = 4096  # compute times drawn at a time where they are needed one by one
 _ARRAYS_FROM_K = 24  # from this k on, k-async is faster with arrays than with a heap
+_MARGIN = 4.0  # standard deviations (of a Poisson number) by which more times are drawn than expected to be needed
 _EXACT = 2**53  # up to here a float holds every integer
 
 
@@ -326,7 +327,7 @@ def _first_finish_times(
     their number of times in a round, until none is left.
     """
     share = n / n_learners
-    wanted = np.full(n_learners, math.ceil(share + 4 * math.sqrt(share)) + 1)
+    wanted = np.full(n_learners, math.ceil(share + _MARGIN * math.sqrt(share)) + 1)
     last = np.zeros(n_learners, dtype=object if clocks[0].exact else float)
     started = np.zeros(n_learners, dtype=np.int64)
     behind = np.ones(n_learners, dtype=bool)
@@ -355,7 +356,7 @@ def _first_finish_times(
             break
         found = found[found <= bound]
         ahead = np.asarray(bound - last, dtype=float) * started / np.maximum(last.astype(float), 1e-300)
-        wanted = np.minimum(ahead + 4 * np.sqrt(ahead.clip(0)) + 1, started.clip(1)).clip(1).astype(np.int64)
+        wanted = np.minimum(ahead + _MARGIN * np.sqrt(ahead.clip(0)) + 1, started.clip(1)).clip(1).astype(np.int64)
     if np.any(behind):
         until = last[behind].min()
         possible = int(np.sum(found <= until)) // k
