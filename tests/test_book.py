@@ -183,6 +183,16 @@ def test_every_numbered_part_of_a_chapter_has_its_place_and_the_introduction_lin
         assert [anchor for anchor in anchors if f"{name}.html#{anchor}" not in introduction] == []
 
 
+def test_a_chapter_and_its_figures_carry_the_number_of_its_problem(site):
+    for name in (name for name in PARTS if (site / "book" / f"{name}.html").exists()):
+        page, problem = parse(site / "book" / f"{name}.html"), PARTS[name][0][0]
+        (link,) = page.select(".bd-sidebar-primary .toctree-l1.current > a")
+        assert link.get_text(strip=True).startswith(f"{problem}. ")
+        numbers = [tag.get_text() for tag in page.select("figcaption .caption-number, .proof .caption-number, .eqno")]
+        assert numbers
+        assert [number for number in numbers if not re.search(rf"\b{problem}\.\d+\b", number)] == []
+
+
 def citations() -> set[str]:
     texts = [path.read_text("utf8") for path in text_pages()]
     found = [keys for text in texts for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text)]

@@ -10,8 +10,10 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.fileutil import copy_asset_file
+from sphinx_external_toc.collectors import TocTreeCollectorWithStyles
 
 FIXES = (  # accessibility of what docutils, pandas and myst-nb write
     (re.compile(r' role="doc-biblioentry"'), ' role="listitem"'),
@@ -30,6 +32,9 @@ FIRST_PAGE = """\
 <body><main><h1><a href="{target}">{title}</a></h1></main></body>
 </html>
 """
+PART = re.compile(
+    r"part-(\d+)(?:-.*)?"
+)  # the label of a numbered part of a problem
 PLOTLY = "application/vnd.plotly.v1+json"
 TOLERANCE = re.compile(r"tag_nbval-([ra])tol-(.+)")
 
@@ -42,6 +47,38 @@ def link_to_repository(app: Sphinx, config: Config) -> None:
         options[f"use_{button}_button"] = published
     if not published:
         options["launch_buttons"] = {}
+
+
+def number_by_problem(assign_in_order):
+    """Number a chapter, and so its figures, equations and theorems, by its problem and not by its place in the list."""
+
+    def assign_section_numbers(
+        self: TocTreeCollectorWithStyles, env: BuildEnvironment
+    ) -> list[str]:
+        before = env.toc_secnumbers
+        assign_in_order(self, env)
+        labels = env.get_domain("std").anonlabels.items()
+        problems = {
+            docname: int(found[1])
+            for label, (docname, _) in labels
+            if (found := PART.fullmatch(label))
+        }
+        for docname, number in problems.items():
+            for anchor, old in env.toc_secnumbers.get(docname, {}).items():
+                env.toc_secnumbers[docname][anchor] = old and (number, *old[1:])
+            for node in (
+                env.titles[docname],
+                *env.tocs[docname].findall(nodes.reference),
+            ):
+                if node.get("secnumber"):
+                    node["secnumber"] = [number, *node["secnumber"][1:]]
+        return [
+            docname
+            for docname, numbers in env.toc_secnumbers.items()
+            if numbers != before.get(docname)
+        ]
+
+    return assign_section_numbers
 
 
 def drop_plotly_data(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -174,6 +211,11 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", adapt_page, priority=900)
     app.connect("build-finished", copy_plotly)
     app.connect("build-finished", write_first_page, priority=900)
+    # Sphinx has no setting for it; wrapped once, however many books a process builds
+    if not hasattr(TocTreeCollectorWithStyles.assign_section_numbers, "in_order"):
+        in_order = TocTreeCollectorWithStyles.assign_section_numbers
+        TocTreeCollectorWithStyles.assign_section_numbers = number_by_problem(in_order)
+        TocTreeCollectorWithStyles.assign_section_numbers.in_order = in_order
     app.add_post_transform(DescribeImages)
     app.add_post_transform(ShowTolerances)
     app.add_css_file("book.css")
