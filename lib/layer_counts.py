@@ -27,12 +27,13 @@ from __future__ import annotations
 
 import copy
 import math
-import multiprocessing
 import numbers
+import os
+import pickle
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,9 +184,7 @@ def count_saved_bytes(
         0 Conv2d          768
         1   ReLU        16384
     """
-    if not isinstance(batch_size, numbers.Integral) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-    calls = _run(model, input_shape, dtype, int(batch_size), _saving).made
+    calls = _run(model, input_shape, dtype, _batch_size(batch_size), _saving).made
     rows = [(call.layer, call.kind, call.saved_bytes) for call in calls if call.saved_bytes]
     return pd.DataFrame(rows, columns=["layer", "kind", "saved_bytes"])
 
@@ -256,10 +255,31 @@ def measure_peak_bytes(
     -------
     int
         Bytes, beyond those of the process with its model and inputs.
+
+    Raises
+    ------
+    ValueError
+        If `input_shape` is not one shape, `batch_size` is not a whole number of at least 1, or `build` cannot be
+        imported, such as a lambda or what is defined in a notebook.
+    RuntimeError
+        If the new process fails, with its message.
     """
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(1, mp_context=context) as process:
-        return process.submit(_peak_bytes_of_pass, build, (batch_size, *input_shape), training).result()
+    if len(shapes := _input_shapes(input_shape)) > 1:
+        raise ValueError(f"input_shape must be one shape, got {input_shape!r}: wrap the model in one with one input")
+    try:
+        task = pickle.dumps((build, (_batch_size(batch_size), *shapes[0]), training))
+    except (pickle.PicklingError, AttributeError) as error:
+        raise ValueError(f"build {build!r} cannot be imported by a new process: define it in a module") from error
+    command = [sys.executable, "-c", f"from {__name__} import _measure_in_this_process as m; m()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, input=task, capture_output=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"the process that measures failed:\n{done.stderr.decode(errors='replace').strip()}")
+    return int(done.stdout.split()[-1])
+
+
+def _measure_in_this_process() -> None:
+    print(_peak_bytes_of_pass(*pickle.load(sys.stdin.buffer)))
 
 
 def _peak_bytes_of_pass(build: Callable[[], nn.Module], shape: Shape, training: bool) -> int:
@@ -344,6 +364,12 @@ def _input_shapes(input_shape: Shape | Sequence[Shape]) -> list[tuple[int, ...]]
                 "without the batch axis, such as (3, 224, 224)"
             )
     return [tuple(map(int, shape)) for shape in shapes]
+
+
+def _batch_size(value: int) -> int:
+    if not _is_size(value):
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {value!r}")
+    return int(value)
 
 
 def _is_sequence(value: object) -> bool:

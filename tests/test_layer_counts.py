@@ -759,5 +759,22 @@ def test_models_that_cannot_be_copied_are_refused():
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, "2", None])
 def test_senseless_batch_sizes_are_refused(batch_size):
-    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got"):
-        count_saved_bytes(nn.Linear(3, 3), (3,), batch_size=batch_size)
+    for model, function in ((nn.Linear(3, 3), count_saved_bytes), (SmallInception, measure_peak_bytes)):
+        with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got"):
+            function(model, (3,), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("shape", [(1, -28, 28), [(5,), (6,)], "28"])
+def test_senseless_shapes_are_not_measured(shape):
+    with pytest.raises(ValueError, match="input_shape must be"):
+        measure_peak_bytes(SmallInception, shape)
+
+
+def test_what_a_new_process_cannot_import_is_refused():
+    with pytest.raises(ValueError, match=r"build .* cannot be imported by a new process: define it in a module"):
+        measure_peak_bytes(lambda: nn.Linear(3, 3), (3,))
+
+
+def test_a_failure_of_the_new_process_is_passed_on():
+    with pytest.raises(RuntimeError, match="x must have shape"):
+        measure_peak_bytes(SmallInception, (3, 28, 28))
