@@ -232,7 +232,12 @@ def _without_batch(x: Tensor) -> tuple[int, ...]:
 
 
 def measure_peak_bytes(
-    build: Callable[[], nn.Module], input_shape: Shape, *, batch_size: int = 1, training: bool = True
+    build: Callable[[], nn.Module],
+    input_shape: Shape,
+    *,
+    batch_size: int = 1,
+    training: bool = True,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> int:
     """By how much one real pass raises the peak memory of a process, as its operating system reports it.
 
@@ -250,6 +255,8 @@ def measure_peak_bytes(
         Number of examples.
     training : bool
         Forward and backward pass in training mode; else the forward pass in evaluation mode without gradients.
+    memory_format : torch.memory_format
+        Of the weights and the input, such as ``torch.channels_last``.
 
     Returns
     -------
@@ -267,7 +274,7 @@ def measure_peak_bytes(
     if len(shapes := _input_shapes(input_shape)) > 1:
         raise ValueError(f"input_shape must be one shape, got {input_shape!r}: wrap the model in one with one input")
     try:
-        task = pickle.dumps((build, (_batch_size(batch_size), *shapes[0]), training))
+        task = pickle.dumps((build, (_batch_size(batch_size), *shapes[0]), training, memory_format))
     except (pickle.PicklingError, AttributeError) as error:
         raise ValueError(f"build {build!r} cannot be imported by a new process: define it in a module") from error
     command = [sys.executable, "-c", f"from {__name__} import _measure_in_this_process as m; m()"]
@@ -282,8 +289,13 @@ def _measure_in_this_process() -> None:
     print(_peak_bytes_of_pass(*pickle.load(sys.stdin.buffer)))
 
 
-def _peak_bytes_of_pass(build: Callable[[], nn.Module], shape: Shape, training: bool) -> int:
-    model, x = build().train(training), torch.randn(shape)
+def _peak_bytes_of_pass(
+    build: Callable[[], nn.Module], shape: Shape, training: bool, memory_format: torch.memory_format
+) -> int:
+    model, x = (
+        build().train(training).to(memory_format=memory_format),
+        torch.randn(shape).to(memory_format=memory_format),
+    )
     before = _peak_resident_bytes()
     with torch.set_grad_enabled(training):
         output = model(x)
