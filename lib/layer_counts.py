@@ -314,6 +314,7 @@ def _peak_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+@torch.inference_mode(False)  # whatever the caller's mode: in it, nothing is saved for a backward pass
 def _run(
     model: nn.Module,
     input_shape: Shape | Sequence[Shape],
@@ -338,7 +339,6 @@ def _run(
         try:
             with (
                 torch.random.fork_rng(devices=[]),
-                torch.inference_mode(False),
                 torch.device("meta"),  # what the model creates is there too
                 watching(calls),
             ):
@@ -414,7 +414,7 @@ def _copy_without_data(model: nn.Module) -> nn.Module:
     waiting = [x for x in (*model.parameters(), *model.buffers()) if is_lazy(x)]  # for their shape
     memo = {id(x): type(x)(requires_grad=x.requires_grad, device="meta") for x in waiting}
     try:
-        with torch.inference_mode(False), _WithoutData():
+        with _WithoutData():
             copied = copy.deepcopy(model, memo)
     except Exception as error:
         raise ValueError(

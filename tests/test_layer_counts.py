@@ -493,8 +493,11 @@ def test_wrapped_models_count_like_what_they_wrap():
 
 def test_counting_works_within_other_modes():
     expected = count_layers(SmallInception(), (1, 28, 28))
-    with torch.inference_mode():
-        assert count_layers(SmallInception(), (1, 28, 28)).equals(expected)
+    saved = count_saved_bytes(SmallInception(), (1, 28, 28))
+    for mode in (torch.inference_mode(), torch.no_grad()):
+        with mode:
+            assert count_layers(SmallInception(), (1, 28, 28)).equals(expected)
+            assert count_saved_bytes(SmallInception(), (1, 28, 28)).equals(saved)
     with torch.device("meta"), torch.autocast("cpu"):
         assert count_layers(SmallInception(), (1, 28, 28)).equals(expected)
 
