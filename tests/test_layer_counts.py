@@ -489,6 +489,7 @@ def test_wrapped_models_count_like_what_they_wrap():
     expected = totals(count_layers(model, (3, 8, 8))).to_dict()
     for wrapped in (nn.DataParallel(model), torch.compile(model), torch.fx.symbolic_trace(model)):
         assert totals(count_layers(wrapped, (3, 8, 8))).to_dict() == expected
+    assert count_layers(torch.compile(model), (3, 8, 8)).equals(count_layers(model, (3, 8, 8)))  # and the same names
 
 
 def test_counting_works_within_other_modes():
@@ -645,6 +646,13 @@ def test_saved_bytes_are_those_of_training_mode_whatever_the_mode():
     training = count_saved_bytes(model.train(), (6,), batch_size=2)
     assert training.equals(count_saved_bytes(model.eval(), (6,), batch_size=2))
     assert "Dropout" in set(training["kind"])
+
+
+def test_backward_hooks_do_not_matter():
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True))
+    expected = count_saved_bytes(model, (6,))
+    model[0].register_full_backward_hook(lambda *_: None)  # PyTorch then refuses the ReLU in place
+    assert count_saved_bytes(model, (6,)).equals(expected)
 
 
 def test_frozen_layers_save_less():
