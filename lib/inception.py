@@ -1,4 +1,8 @@
-"""The small Inception network of Zhang et al. 2017 (arXiv 1611.03530, Figure 3), built from that figure's modules."""
+"""Two kinds of Inception module.
+
+:class:`SmallInception` is the network of Zhang et al. 2017 (arXiv 1611.03530, Figure 3), built from its modules.
+:class:`NaiveInceptionModule` and :class:`ReducedInceptionModule` are those of Szegedy et al. 2015 (CVPR, Figure 2).
+"""
 
 from __future__ import annotations
 
@@ -126,3 +130,155 @@ class SmallInception(nn.Module):
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point, not {x.dtype}: normalise the images first")
         return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+def _convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    """A convolution of stride 1 that keeps height and width (odd kernel), and a ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False), nn.ReLU(inplace=True)
+    )
+
+
+class _ParallelBranches(nn.Module):
+    """Branches that read the same input; their channels are concatenated in the order of the branches."""
+
+    def __init__(self, in_channels: int, branches: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, out_channels, h, w).
+
+        Raises
+        ------
+        ValueError
+            For an input of another shape.
+        """
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"x must have shape (n, {self.in_channels}, h, w), not {tuple(x.shape)}: add the missing axis, or "
+                "build the module with the in_channels of its input"
+            )
+        return torch.cat([branch(x) for branch in self.children()], dim=1)
+
+
+class NaiveInceptionModule(_ParallelBranches):
+    """Inception module, naive version: 1 x 1, 3 x 3, 5 x 5 convolutions and a 3 x 3 max pooling side by side.
+
+    Every branch reads the input itself and keeps its height and width. With the default widths and an input of
+    256 x 32 x 32: output 672 x 32 x 32, and 1,115,684,864 multiply-accumulates. The pooling hands on all channels of
+    the input, so that the output has more channels than the input whatever the widths are.
+
+    Parameters
+    ----------
+    in_channels : int
+    channels_1x1, channels_3x3, channels_5x5 : int
+        Output channels of the convolutions.
+
+    Raises
+    ------
+    ValueError
+        If a number of channels is not a whole number of at least 1.
+
+    Notes
+    -----
+    A ReLU follows every convolution. Convolutions have no bias, as the problem counts none.
+
+    Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, Figure 2(a).
+
+    Examples
+    --------
+    >>> NaiveInceptionModule()(torch.zeros(1, 256, 32, 32)).shape
+    torch.Size([1, 672, 32, 32])
+    """
+
+    def __init__(
+        self, in_channels: int = 256, channels_1x1: int = 128, channels_3x3: int = 192, channels_5x5: int = 96
+    ) -> None:
+        _check_channels(
+            in_channels=in_channels, channels_1x1=channels_1x1, channels_3x3=channels_3x3, channels_5x5=channels_5x5
+        )
+        super().__init__(
+            in_channels,
+            {
+                "branch_1x1": _convolution(in_channels, channels_1x1, 1),
+                "branch_3x3": _convolution(in_channels, channels_3x3, 3),
+                "branch_5x5": _convolution(in_channels, channels_5x5, 5),
+                "branch_pool": nn.MaxPool2d(3, stride=1, padding=1),
+            },
+        )
+        self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + in_channels
+
+
+class ReducedInceptionModule(_ParallelBranches):
+    """Inception module with dimension reduction: 1 x 1 convolutions before the 3 x 3 and 5 x 5, and after the pooling.
+
+    With the default widths and an input of 256 x 32 x 32: output 480 x 32 x 32, and 397,410,304 multiply-accumulates.
+
+    Parameters
+    ----------
+    in_channels : int
+    channels_1x1, channels_3x3, channels_5x5 : int
+        Output channels of these branches.
+    reduce_3x3, reduce_5x5 : int
+        Channels to which a 1 x 1 convolution reduces the input of the 3 x 3 and of the 5 x 5 convolution.
+    channels_pool : int
+        Channels to which a 1 x 1 convolution projects the output of the pooling.
+
+    Raises
+    ------
+    ValueError
+        If a number of channels is not a whole number of at least 1.
+
+    Notes
+    -----
+    A ReLU follows every convolution, also the reductions. Convolutions have no bias, as the problem counts none.
+
+    Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, Figure 2(b).
+
+    Examples
+    --------
+    >>> ReducedInceptionModule()(torch.zeros(1, 256, 32, 32)).shape
+    torch.Size([1, 480, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        channels_1x1: int = 128,
+        reduce_3x3: int = 128,
+        channels_3x3: int = 192,
+        reduce_5x5: int = 32,
+        channels_5x5: int = 96,
+        channels_pool: int = 64,
+    ) -> None:
+        _check_channels(
+            in_channels=in_channels,
+            channels_1x1=channels_1x1,
+            reduce_3x3=reduce_3x3,
+            channels_3x3=channels_3x3,
+            reduce_5x5=reduce_5x5,
+            channels_5x5=channels_5x5,
+            channels_pool=channels_pool,
+        )
+        reduced_3x3 = _convolution(in_channels, reduce_3x3, 1), _convolution(reduce_3x3, channels_3x3, 3)
+        reduced_5x5 = _convolution(in_channels, reduce_5x5, 1), _convolution(reduce_5x5, channels_5x5, 5)
+        projected = nn.MaxPool2d(3, stride=1, padding=1), _convolution(in_channels, channels_pool, 1)
+        super().__init__(
+            in_channels,
+            {
+                "branch_1x1": _convolution(in_channels, channels_1x1, 1),
+                "branch_3x3": nn.Sequential(*reduced_3x3),
+                "branch_5x5": nn.Sequential(*reduced_5x5),
+                "branch_pool": nn.Sequential(*projected),
+            },
+        )
+        self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + channels_pool
+
+
+def _check_channels(**channels: int) -> None:
+    for name, value in channels.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")

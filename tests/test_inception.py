@@ -1,4 +1,4 @@
-"""The small Inception network is the one of the figure: shapes, counts, modules, and what it refuses."""
+"""The Inception modules and networks are those of the figures: shapes, counts, modules, and what they refuse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.inception import ConvModule, DownsampleModule, InceptionModule, SmallInception
+from lib.inception import (
+    ConvModule,
+    DownsampleModule,
+    InceptionModule,
+    NaiveInceptionModule,
+    ReducedInceptionModule,
+    SmallInception,
+)
 
 # the figure, from top to bottom: module and output channels, height = width
 FIGURE = [
@@ -106,3 +113,96 @@ def test_images_that_were_not_normalised_are_refused() -> None:
 def test_senseless_sizes_are_refused_by_name(arguments: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         SmallInception(**arguments)
+
+
+# the modules of Szegedy et al. 2015
+
+MODULES = [NaiveInceptionModule, ReducedInceptionModule]
+WIDTHS = {
+    NaiveInceptionModule: ["in_channels", "channels_1x1", "channels_3x3", "channels_5x5"],
+    ReducedInceptionModule: [
+        "in_channels",
+        "channels_1x1",
+        "reduce_3x3",
+        "channels_3x3",
+        "reduce_5x5",
+        "channels_5x5",
+        "channels_pool",
+    ],
+}
+
+
+def convolutions(module: nn.Module) -> list[tuple[int, int, tuple[int, int]]]:
+    return [(m.in_channels, m.out_channels, m.kernel_size) for m in module.modules() if isinstance(m, nn.Conv2d)]
+
+
+def test_convolutions_of_the_assignment() -> None:
+    assert convolutions(NaiveInceptionModule()) == [(256, 128, (1, 1)), (256, 192, (3, 3)), (256, 96, (5, 5))]
+    assert convolutions(ReducedInceptionModule()) == [
+        (256, 128, (1, 1)),
+        (256, 128, (1, 1)),
+        (128, 192, (3, 3)),
+        (256, 32, (1, 1)),
+        (32, 96, (5, 5)),
+        (256, 64, (1, 1)),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "weights"), [(NaiveInceptionModule, 1_089_536), (ReducedInceptionModule, 388_096)])
+def test_weights_of_the_assignment(kind: type, weights: int) -> None:
+    assert sum(parameter.numel() for parameter in kind().parameters()) == weights
+
+
+@pytest.mark.parametrize("kind", MODULES)
+@pytest.mark.parametrize("size", [(32, 32), (7, 10), (1, 1)])
+def test_height_and_width_are_kept_and_channels_add_up(kind: type, size: tuple[int, int]) -> None:
+    widths = {name: width for width, name in enumerate(WIDTHS[kind], start=3)}
+    module = kind(**widths)
+    added = ["channels_1x1", "channels_3x3", "channels_5x5"]
+    added.append("in_channels" if kind is NaiveInceptionModule else "channels_pool")
+    assert module(torch.zeros(2, 3, *size)).shape == (2, module.out_channels, *size)
+    assert module.out_channels == sum(widths[name] for name in added)
+
+
+def test_branches_of_the_naive_module_read_its_input_in_order() -> None:
+    module = NaiveInceptionModule(5, 2, 3, 4)
+    x = torch.randn(2, 5, 6, 6)
+    convolved = [conv(x).relu() for conv in (module.branch_1x1[0], module.branch_3x3[0], module.branch_5x5[0])]
+    pooled = nn.functional.max_pool2d(x, 3, stride=1, padding=1)
+    torch.testing.assert_close(module(x), torch.cat([*convolved, pooled], dim=1))
+
+
+def test_branches_of_the_reduced_module_read_reduced_inputs_in_order() -> None:
+    module = ReducedInceptionModule(5, 2, 3, 4, 2, 3, 4)
+    x = torch.randn(2, 5, 6, 6)
+    (reduce_3, _), (conv_3, _) = module.branch_3x3
+    (reduce_5, _), (conv_5, _) = module.branch_5x5
+    project = module.branch_pool[1][0]
+    branches = [
+        module.branch_1x1[0](x),
+        conv_3(reduce_3(x).relu()),
+        conv_5(reduce_5(x).relu()),
+        project(nn.functional.max_pool2d(x, 3, stride=1, padding=1)),
+    ]
+    torch.testing.assert_close(module(x), torch.cat(branches, dim=1).relu())
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_gradients_reach_every_weight_of_a_module(kind: type) -> None:
+    module = kind(4, *range(5, 4 + len(WIDTHS[kind])))
+    module(torch.randn(2, 4, 8, 8)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "3", True, None])
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in MODULES for name in WIDTHS[kind]])
+def test_senseless_widths_are_refused_by_name(kind: type, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, not {value!r}"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("kind", MODULES)
+@pytest.mark.parametrize("shape", [(1, 255, 32, 32), (256, 32, 32), (1, 32, 32, 256), (256,)])
+def test_inputs_of_another_shape_are_refused_with_the_shape_wanted(kind: type, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"x must have shape \(n, 256, h, w\), not"):
+        kind()(torch.zeros(shape))
