@@ -214,7 +214,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # Sphinx has no setting for it; wrapped once, however many books a process builds
     if not hasattr(TocTreeCollectorWithStyles.assign_section_numbers, "in_order"):
         in_order = TocTreeCollectorWithStyles.assign_section_numbers
-        TocTreeCollectorWithStyles.assign_section_numbers = number_by_problem(in_order)
+        TocTreeCollectorWithStyles.assign_section_numbers = number_by_problem(
+            in_order
+        )
         TocTreeCollectorWithStyles.assign_section_numbers.in_order = in_order
     app.add_post_transform(DescribeImages)
     app.add_post_transform(ShowTolerances)
