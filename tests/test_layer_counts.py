@@ -767,7 +767,7 @@ def test_models_that_cannot_be_copied_are_refused():
         ValueError, match="TorchScript module, which hides its layers: count the module that was scripted"
     ):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore", FutureWarning)
             scripted = torch.jit.script(nn.Linear(3, 3))
         count_layers(scripted, (3,))
     model = nn.Linear(3, 3)

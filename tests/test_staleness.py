@@ -601,7 +601,7 @@ BAD_SIMULATIONS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize(("arguments", "message"), BAD_SIMULATIONS.values(), ids=BAD_SIMULATIONS)
 def test_bad_simulations_are_refused(arguments, message):
     usual = dict(n_learners=2, n_updates=9, compute_time=stats.expon(), rng=rng())
@@ -737,7 +737,7 @@ BAD_RUNS = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_RUNS.values(), ids=BAD_RUNS)
-@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 def test_bad_runs_are_refused(arguments, message):
     usual = dict(log=LOG, gradient=lambda w, rows: w, initial_weights=[1.0], learning_rate=0.1)
     with pytest.raises(ValueError, match=message):
