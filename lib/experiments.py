@@ -51,6 +51,7 @@ import pandas as pd
 import torch
 import torchvision
 from joblib import Parallel, delayed
+from scipy import stats
 
 from lib.datasets import FASHION_MNIST_CHECKSUMS, cache_directory, load_fashion_mnist, write_atomically
 from lib.inception import SmallInception
@@ -289,7 +290,7 @@ def run_unit(settings: dict, results: Path, checkpoints: Path, *, fresh: bool = 
         earlier = json.loads(attempts_path.read_text()) if checkpoint.exists() and attempts_path.exists() else []
         attempt = _provenance()
         write_atomically(attempts_path, json.dumps([*earlier, attempt]).encode())
-        outcome = _train(settings, checkpoint)
+        _, outcome = train_unit(settings, checkpoint=checkpoint)
         result = {
             "schema": SCHEMA_VERSION,
             "unit": unit,
@@ -323,6 +324,52 @@ def run_unit(settings: dict, results: Path, checkpoints: Path, *, fresh: bool = 
         return read_result(result_path)
 
 
+def train_unit(
+    settings: dict, *, iterations: int | None = None, checkpoint: Path | None = None
+) -> tuple[SmallInception, TrainingRun]:
+    """Train the network of a unit as its settings say; nothing is stored but the checkpoint.
+
+    Parameters
+    ----------
+    settings : dict
+        One of `plan`, or of a stored result.
+    iterations : int, optional
+        Only the first so many.
+    checkpoint : path, optional
+        See `lib.training.train`.
+
+    Returns
+    -------
+    model : SmallInception
+        Trained.
+    run : TrainingRun
+    """
+    data = load_fashion_mnist(settings["data"].split()[-1])
+    with torch.random.fork_rng():
+        torch.manual_seed(settings["seed"])
+        model = SmallInception()
+    schedule = dict(settings["schedule"] or {})
+    scheduler = getattr(torch.optim.lr_scheduler, schedule.pop("name")) if schedule else None
+    run = train(
+        model,
+        data.train,
+        data.test,
+        batch_sizes=[size for size, count in settings["batch_sizes"] for _ in range(count)][:iterations],
+        learning_rate=settings["learning_rate"],
+        scheduler=scheduler and functools.partial(scheduler, **schedule),
+        momentum=settings["momentum"],
+        weight_decay=settings["weight_decay"],
+        seed=settings["seed"],
+        evaluate_every=settings["evaluate_every"],
+        micro_batch_size=settings["micro_batch_size"],
+        precision=settings["precision"],
+        checkpoint=checkpoint,
+        checkpoint_every=200,
+        description=unit_id(settings).rpartition("-")[0],
+    )
+    return model, run
+
+
 def load_results(
     name: str,
     profile: str = "quick",
@@ -354,6 +401,59 @@ def read_result(path: Path) -> dict:
             {column: float for column in HISTORY_COLUMNS if column not in COUNTS}
         ),
     }
+
+
+def paired_differences(results: Sequence[dict], reference: str, quantity: str = "test_accuracy") -> pd.DataFrame:
+    """Differences of each experiment to a reference, seed by seed, with a 95 % interval of Student's t.
+
+    Runs of one seed share their initial weights and, as long as their batches agree, the order of images.
+
+    Parameters
+    ----------
+    results : sequence of dict
+        Finished units of one profile, as from `load_results`.
+    reference : str
+        The experiment that is subtracted.
+    quantity : str
+        A key of a result's summary.
+
+    Returns
+    -------
+    DataFrame, one row an experiment
+        seeds (those that both have), difference (mean), sd (of the differences), low and high (ends of the interval;
+        NaN for fewer than two seeds), and verdict: "higher", "lower", "not distinguishable" (the interval holds 0), or
+        "one seed: no verdict".
+
+    Raises
+    ------
+    ValueError
+        If the reference is not among the results, they mix profiles, or a unit has no such quantity.
+    """
+    profiles = {result["profile"] for result in results}
+    if len(profiles) > 1:
+        raise ValueError(f"results mix the profiles {', '.join(sorted(profiles))}: compare within one")
+    values: dict[str, dict[int, float]] = {}
+    for result in results:
+        value = result["summary"].get(quantity)
+        if value is None:
+            raise ValueError(f"{result['unit']} has no {quantity!r}; its summary has {', '.join(result['summary'])}")
+        values.setdefault(result["experiment"], {})[result["seed"]] = value
+    if reference not in values:
+        raise ValueError(f"reference must be one of {', '.join(values) or 'no experiment'}, not {reference!r}")
+    table = pd.DataFrame(values).sort_index()
+    rows = {}
+    for name in table.columns.drop(reference):
+        differences = (table[name] - table[reference]).dropna()
+        n, mean, sd = len(differences), differences.mean(), differences.std(ddof=1)
+        half = stats.t.ppf(0.975, n - 1) * sd / math.sqrt(n) if n > 1 else math.nan
+        low, high = mean - half, mean + half
+        if n < 2:
+            verdict = "one seed: no verdict" if n else "no seed in common"
+        else:
+            verdict = "higher" if low > 0 else "lower" if high < 0 else "not distinguishable"
+        rows[name] = n, mean, sd, low, high, verdict
+    columns = ["seeds", "difference", "sd", "low", "high", "verdict"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def thin(history: pd.DataFrame, rows: int) -> pd.DataFrame:
@@ -501,33 +601,6 @@ def measured_speed(results: Path = RESULTS) -> float | None:
         if result["provenance"]["device_name"] == _device_name() and result["provenance"]["wall_seconds"] > 0
     ]
     return float(np.median(speeds)) if speeds else None
-
-
-def _train(settings: dict, checkpoint: Path) -> TrainingRun:
-    """The training run that the settings say."""
-    data = load_fashion_mnist(settings["data"].split()[-1])
-    with torch.random.fork_rng():
-        torch.manual_seed(settings["seed"])
-        model = SmallInception()
-    schedule = dict(settings["schedule"] or {})
-    scheduler = getattr(torch.optim.lr_scheduler, schedule.pop("name")) if schedule else None
-    return train(
-        model,
-        data.train,
-        data.test,
-        batch_sizes=[size for size, count in settings["batch_sizes"] for _ in range(count)],
-        learning_rate=settings["learning_rate"],
-        scheduler=scheduler and functools.partial(scheduler, **schedule),
-        momentum=settings["momentum"],
-        weight_decay=settings["weight_decay"],
-        seed=settings["seed"],
-        evaluate_every=settings["evaluate_every"],
-        micro_batch_size=settings["micro_batch_size"],
-        precision=settings["precision"],
-        checkpoint=checkpoint,
-        checkpoint_every=200,
-        description=unit_id(settings).rpartition("-")[0],
-    )
 
 
 def _summary(history: pd.DataFrame) -> dict:

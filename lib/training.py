@@ -393,6 +393,104 @@ def learning_rate_ramp(
     return run.history[["iteration", "learning_rate", "train_loss", "train_accuracy"]]
 
 
+def suggest_learning_rates(ramp: pd.DataFrame) -> pd.Series:
+    """The learning rates that two widely used finders would suggest from one curve of `learning_rate_ramp`.
+
+    Each rule is applied with its finder's own smoothing, trimming and stopping at their defaults.
+
+    - fastai smooths by an exponential moving average (0.98, corrected for its start), stops at 4 times the smallest
+      smoothed loss, and leaves out the first tenth and the last 5 iterations. *valley* is the middle of
+      a stretch that ends where the longest falling subsequence ends, with as many iterations as that has members;
+      *steep* is where the loss falls fastest per logarithm of the rate; *minimum / 10* a tenth of the rate of the
+      smallest loss; *slide* the last place, going left from the end, whose slope differs by more than 0.005 from that
+      15 iterations to its right.
+    - pytorch-lr-finder smooths by a moving average with 5 % for the new loss, stops at 5 times the smallest, leaves out
+      the first 10 and the last 5 iterations, and takes the steepest fall per iteration.
+
+    Parameters
+    ----------
+    ramp : DataFrame
+        One row an iteration, with columns learning_rate, rising by equal ratios, and train_loss.
+
+    Returns
+    -------
+    Series
+        Suggested learning rates, by the name of the finder and its rule.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, the rates do not rise, or fewer than 20 iterations are left before the loss diverges.
+
+    References
+    ----------
+    fastai 2.8, callback/schedule.py; torch-lr-finder 0.2.2, lr_finder.py.
+    """
+    missing = {"learning_rate", "train_loss"} - set(ramp.columns)
+    if missing:
+        raise ValueError(f"ramp lacks the column {', '.join(sorted(missing))}; it has {', '.join(ramp.columns)}")
+    rates, losses = ramp["learning_rate"].to_numpy(), ramp["train_loss"]
+    if not (np.diff(rates) > 0).all():
+        raise ValueError("ramp must hold learning rates that rise from one iteration to the next")
+    suggestions = {}
+
+    smoothed = _until_divergence(losses.ewm(alpha=0.02).mean().to_numpy(), 4)
+    part = slice(len(ramp) // 10, max(len(smoothed) - 5, 0))
+    x, y = rates[part], smoothed[part]
+    _check_length(x)
+    fastai = {
+        "valley": _valley(y),
+        "steep": int(np.argmin(np.diff(y) / np.diff(np.log(x)))),
+        "minimum / 10": int(np.argmin(y)),
+        "slide": _slide(y),
+    }
+    suggestions = {f"fastai, {rule}": x[index] for rule, index in fastai.items()}
+    suggestions["fastai, minimum / 10"] /= 10
+
+    smoothed = _until_divergence(losses.ewm(alpha=0.05, adjust=False).mean().to_numpy(), 5)
+    part = slice(10, max(len(smoothed) - 5, 0))
+    x, y = rates[part], smoothed[part]
+    _check_length(x)
+    suggestions["pytorch-lr-finder, steepest"] = x[np.argmin(np.gradient(y))]
+    return pd.Series(suggestions, name="learning_rate")
+
+
+def _until_divergence(smoothed: np.ndarray, factor: float) -> np.ndarray:
+    """A smoothed loss up to the first value that is not finite or exceeds the smallest so far by a factor, included."""
+    with np.errstate(invalid="ignore"):
+        over = ~np.isfinite(smoothed) | (smoothed > factor * np.minimum.accumulate(smoothed))
+    return smoothed[: int(np.argmax(over)) + 1] if over.any() else smoothed
+
+
+def _check_length(rates: np.ndarray) -> None:
+    if len(rates) < 20:
+        raise ValueError(
+            f"ramp has {len(rates)} iterations before the loss diverges, less those that the finders leave out: "
+            "take more iterations, or a smaller lr_end"
+        )
+
+
+def _valley(losses: np.ndarray) -> int:
+    """fastai's index: the middle of a stretch as long as the longest falling subsequence, and ending with it."""
+    lengths = np.ones(len(losses), dtype=int)  # of the longest falling subsequence that ends here
+    for i in range(1, len(losses)):
+        lengths[i] += np.max(lengths[:i], where=losses[:i] > losses[i], initial=0)
+    end = int(np.argmax(lengths))  # the first of the longest
+    length = int(lengths[end])
+    return end - length + length // 3 + length // 6 if length > 1 else 0
+
+
+def _slide(losses: np.ndarray, distance: int = 15, threshold: float = 0.005) -> int:
+    """fastai's index: from the right, the first place whose slope is within a threshold of that further right."""
+    slope = np.gradient(losses)
+    left = len(losses) - 1 - distance
+    found = left
+    while left >= 0 and abs(slope[left + distance] - slope[left]) > threshold:
+        found = left
+        left -= 1
+    return found
+
+
 class LearningRateBounds(NamedTuple):
     """The range between which a cyclical learning rate moves."""
 
@@ -545,6 +643,40 @@ def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> di
         ]
         raise CheckpointError(f"{refusal}: it belongs to another run ({'; '.join(different)}); {way_out}")
     return state
+
+
+def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momentum: float = 0.0) -> float:
+    """Noise scale of SGD: the strength of its gradient noise in units of a sample's, over training time.
+
+    g = learning_rate (n_images / batch_size - 1) / (1 - momentum), for batches drawn without replacement. Takes arrays.
+
+    Parameters
+    ----------
+    learning_rate, batch_size : float or array
+    n_images : int
+        Number of training images.
+    momentum : float
+
+    Raises
+    ------
+    ValueError
+        If a batch is larger than the training set, or momentum is not in [0, 1).
+
+    References
+    ----------
+    Smith and Le, "A Bayesian perspective on generalization and stochastic gradient descent", ICLR 2018, equation 5 and
+    appendix D.
+
+    Examples
+    --------
+    >>> noise_scale(0.1, 32, 3200)
+    9.9
+    """
+    if np.any(np.asarray(batch_size) > n_images) or np.any(np.asarray(batch_size) < 1):
+        raise ValueError(f"batch_size must lie between 1 and n_images = {n_images}, not {batch_size!r}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be at least 0 and below 1, not {momentum!r}")
+    return learning_rate * (n_images / batch_size - 1) / (1 - momentum)
 
 
 class _ShuffledOrder:

@@ -26,6 +26,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from joblib._parallel_backends import ThreadingBackend
+from scipy import stats
 from torch import nn
 
 from lib import experiments
@@ -40,6 +41,7 @@ from lib.experiments import (
     bounds,
     load_results,
     main,
+    paired_differences,
     plan,
     read_result,
     run,
@@ -47,6 +49,7 @@ from lib.experiments import (
     stages,
     status,
     thin,
+    train_unit,
     unit_id,
     validate_result,
     whole_batches,
@@ -366,6 +369,68 @@ def test_damaged_checkpoint_is_refused_and_fresh_is_the_way_out(tiny: dict) -> N
 
 
 # ------------------------------------------------------------------ results
+
+
+def test_unit_trained_by_hand_is_the_one_that_is_stored(tiny: dict) -> None:
+    (settings, *_) = plan("lr-range", **{"results": tiny["results"]})
+    stored = run_unit(settings, tiny["results"], tiny["checkpoints"])
+    model, outcome = train_unit(settings)
+    assert isinstance(model, TinyNetwork)
+    assert outcome.history["train_loss"].iloc[-1] == pytest.approx(stored["history"]["train_loss"].iloc[-1], rel=1e-5)
+    _, start = train_unit(settings, iterations=3)
+    pd.testing.assert_frame_equal(start.history.iloc[:2], outcome.history.iloc[:2])
+    assert len(start.history) == 3
+
+
+# ------------------------------------------------------------------ comparisons
+
+
+def finished(name: str, seed: int, accuracy: float | None, profile: str = "full") -> dict:
+    summary = {"test_accuracy": accuracy, "train_loss": 1.0}
+    return {"unit": f"{name}-{seed}", "experiment": name, "profile": profile, "seed": seed, "summary": summary}
+
+
+def test_paired_differences_are_those_of_students_t_over_common_seeds() -> None:
+    rng = np.random.default_rng(0)
+    clr, growth = rng.normal(0.93, 0.01, 5), rng.normal(0.90, 0.01, 5)
+    results = [finished("clr", seed, value) for seed, value in enumerate(clr)]
+    results += [finished("batch-growth", seed, value) for seed, value in reversed(list(enumerate(growth)))]
+    results += [finished("batch-growth", 9, 0.1)]  # clr has no such seed
+    row = paired_differences(results, "clr").loc["batch-growth"]
+    expected = stats.ttest_rel(growth, clr).confidence_interval(0.95)
+    assert row["seeds"] == 5
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert row["difference"] == pytest.approx((growth - clr).mean())
+    assert row["verdict"] == "lower"
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([0.02, 0.021, 0.019], "higher"),
+        ([-0.02, -0.021, -0.019], "lower"),
+        ([0.02, -0.021, 0.019], "not distinguishable"),
+        ([0.5], "one seed: no verdict"),
+    ],
+)
+def test_verdicts(differences: list[float], verdict: str) -> None:
+    results = [finished("a", seed, 0.9 + value) for seed, value in enumerate(differences)]
+    results += [finished("b", seed, 0.9) for seed in range(3)]
+    assert paired_differences(results, "b").loc["a", "verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("results", "named"),
+    [
+        ([finished("a", 0, 0.5), finished("b", 0, 0.5, "quick")], "profiles"),
+        ([finished("a", 0, 0.5)], "reference"),
+        ([], "reference"),
+        ([finished("b", 0, None)], "test_accuracy"),
+    ],
+)
+def test_comparisons_without_sense_are_refused(results: list[dict], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        paired_differences(results, "b")
 
 
 def test_thinned_history_keeps_evaluations_means_and_the_end() -> None:
