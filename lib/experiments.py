@@ -139,6 +139,7 @@ def plan(
     seeds: Sequence[int] | None = None,
     *,
     precision: str = "auto",
+    micro_batch_size: int = 256,
     results: Path = RESULTS,
 ) -> list[dict]:
     """Settings of every unit of an experiment, in the order in which they run.
@@ -151,13 +152,15 @@ def plan(
         Default: the profile's seeds for the arms, the first of them for lr-range.
     precision : {"auto", "float32", "bfloat16"}
         See `lib.training.choose_precision`; what "auto" chose is recorded in the result.
+    micro_batch_size : int
+        See `lib.training.train`. A smaller one changes what batch normalisation sees, so it makes another unit.
     results : path
         Where lr-range's results are found, from which the arms take their bounds.
 
     Raises
     ------
     ValueError
-        For an unknown name or profile, or seeds that are no whole numbers.
+        For an unknown name or profile, or seeds or a micro_batch_size that make no sense.
     MissingResults
         If the bounds are needed and lr-range has not finished.
     """
@@ -170,6 +173,8 @@ def plan(
         seeds = size.seeds[:1] if name == "lr-range" else size.seeds
     if any(not isinstance(seed, int) or seed < 0 for seed in seeds):
         raise ValueError(f"seeds must be whole numbers of at least 0, not {list(seeds)!r}")
+    if not isinstance(micro_batch_size, int) or micro_batch_size < 1:
+        raise ValueError(f"micro_batch_size must be a whole number of at least 1, not {micro_batch_size!r}")
 
     def settings(seed: int, learning_rate: float, batch_sizes: list[int], schedule: dict | None = None) -> dict:
         return {
@@ -185,7 +190,7 @@ def plan(
             "learning_rate": learning_rate,
             "schedule": schedule,
             "batch_sizes": [[batch_size, len(list(run))] for batch_size, run in groupby(batch_sizes)],
-            "micro_batch_size": 256,
+            "micro_batch_size": micro_batch_size,
             "evaluate_every": size.evaluate_every,
             "precision": precision,
         }
@@ -244,6 +249,7 @@ def run(
     *,
     fresh: bool = False,
     precision: str = "auto",
+    micro_batch_size: int = 256,
     results: Path = RESULTS,
     checkpoints: Path | None = None,
 ) -> list[dict]:
@@ -254,7 +260,7 @@ def run(
 
     Parameters
     ----------
-    name, profile, seeds, precision
+    name, profile, seeds, precision, micro_batch_size
         See `plan`.
     fresh : bool
         Forget the results and checkpoints of these units first.
@@ -266,7 +272,7 @@ def run(
     list of dict
         See `load_results`. A unit that another process is training is left to it, and is missing here.
     """
-    units = plan(name, profile, seeds, precision=precision, results=results)
+    units = plan(name, profile, seeds, precision=precision, micro_batch_size=micro_batch_size, results=results)
     checkpoints = checkpoints or checkpoint_directory()
     finished = Parallel()(delayed(run_unit)(unit, results, checkpoints, fresh=fresh) for unit in units)
     return [result for result in finished if result is not None]
@@ -376,15 +382,15 @@ def load_results(
     seeds: Sequence[int] | None = None,
     *,
     precision: str = "auto",
+    micro_batch_size: int = 256,
     results: Path = RESULTS,
 ) -> list[dict]:
     """Results of the finished units of an experiment with its present settings; its history is a DataFrame.
 
     The rows of a history are thinned: see `thin`. Keys are those of `validate_result`.
     """
-    paths = [
-        results / f"{unit_id(unit)}.json" for unit in plan(name, profile, seeds, precision=precision, results=results)
-    ]
+    units = plan(name, profile, seeds, precision=precision, micro_batch_size=micro_batch_size, results=results)
+    paths = [results / f"{unit_id(unit)}.json" for unit in units]
     return [read_result(path) for path in paths if path.exists()]
 
 
@@ -697,6 +703,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--fresh", action="store_true", help="forget results and checkpoints of these units first")
     resume = "skip what is finished and resume what is not (default)"
     again.add_argument("--resume", dest="fresh", action="store_false", default=False, help=resume)
+    run_parser.add_argument(
+        "--micro-batch-size", type=int, default=256, help="images that batch normalisation sees at once (default: 256)"
+    )
     status_parser = commands.add_parser("status", help="what is done, running and left, and the estimated hours")
     for subparser, default in ((run_parser, "quick"), (status_parser, None)):
         subparser.add_argument("--profile", choices=PROFILES, default=default, help=f"default: {default or 'both'}")
@@ -717,7 +726,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     try:
         for name, seeds in _programme(options.name, options.profile, options.seeds):
-            run(name, options.profile, seeds, fresh=options.fresh, **places)
+            run(name, options.profile, seeds, fresh=options.fresh, micro_batch_size=options.micro_batch_size, **places)
     except (MissingResults, CheckpointError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -309,26 +309,30 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(
+def predict(
     model: nn.Module,
     data: Images,
     *,
     batch_size: int = 500,
     precision: Precision | None = None,
     device: torch.device | str | None = None,
-) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy (fraction) of a model in evaluation mode; its mode is restored."""
+) -> Tensor:
+    """Class scores before the softmax, float32 (n, classes), of a model in evaluation mode; its mode is restored."""
     device = torch.device(device) if device is not None else default_device()
     precision = precision or choose_precision(device)
     was_training = model.training
     model.eval()
-    loss, correct = 0.0, 0
-    for part in torch.arange(len(data.data)).split(batch_size):
-        scores, targets = _scores(model, data, part, precision, device)
-        loss += F.cross_entropy(scores, targets, reduction="sum").item()
-        correct += (scores.argmax(1) == targets).sum().item()
+    parts = torch.arange(len(data.data)).split(batch_size)
+    scores = torch.cat([_scores(model, data, part, precision, device)[0] for part in parts])
     model.train(was_training)
-    return loss / len(data.data), correct / len(data.data)
+    return scores
+
+
+def evaluate(model: nn.Module, data: Images, **settings: object) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy (fraction) in evaluation mode; settings are those of `predict`."""
+    scores = predict(model, data, **settings)
+    targets = data.targets.to(scores.device)
+    return F.cross_entropy(scores, targets).item(), (scores.argmax(1) == targets).double().mean().item()
 
 
 def learning_rate_ramp(
@@ -664,8 +668,8 @@ def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momen
 
     References
     ----------
-    Smith and Le, "A Bayesian perspective on generalization and stochastic gradient descent", ICLR 2018, equation 5 and
-    appendix D.
+    Smith and Le, "A Bayesian perspective on generalization and stochastic gradient descent", ICLR 2018; with momentum:
+    Smith, Kindermans, Ying, Le, "Don't decay the learning rate, increase the batch size", ICLR 2018.
 
     Examples
     --------

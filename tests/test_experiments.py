@@ -203,7 +203,20 @@ def test_every_setting_is_part_of_the_units_name(known_bounds: LearningRateBound
 def test_seeds_and_precisions_are_units_of_their_own() -> None:
     names = {unit_id(plan("lr-range", "full", [seed])[0]) for seed in (0, 1, 2)}
     names |= {unit_id(plan("lr-range", "full", precision=precision)[0]) for precision in ("float32", "bfloat16")}
-    assert len(names) == 5
+    names |= {unit_id(plan("lr-range", "full", micro_batch_size=size)[0]) for size in (32, 256)}  # 256 is the default
+    assert len(names) == 6
+
+
+def test_smaller_micro_batches_are_trained_and_found_apart_from_the_others(
+    tiny: dict, known_bounds: LearningRateBounds
+) -> None:
+    whole = run("batch-growth", **tiny)
+    ghosts = run("batch-growth", **tiny, micro_batch_size=8)
+    assert whole[0]["unit"] != ghosts[0]["unit"]
+    assert whole[0]["summary"]["train_loss"] != ghosts[0]["summary"]["train_loss"]
+    places = {"results": tiny["results"]}
+    assert [r["unit"] for r in load_results("batch-growth", **places)] == [whole[0]["unit"]]
+    assert [r["unit"] for r in load_results("batch-growth", **places, micro_batch_size=8)] == [ghosts[0]["unit"]]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +231,8 @@ def test_seeds_and_precisions_are_units_of_their_own() -> None:
 def test_senseless_requests_are_refused_by_name(arguments: tuple, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         plan(*arguments)
+    with pytest.raises(ValueError, match="micro_batch_size"):
+        plan("lr-range", micro_batch_size=0)
 
 
 # ------------------------------------------------------------------ running
