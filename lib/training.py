@@ -10,6 +10,7 @@ import os
 import pickle
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -284,8 +285,8 @@ def train(
                         "version": CHECKPOINT_VERSION,
                         "settings": settings,
                         "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "scheduler": lr_scheduler.state_dict() if lr_scheduler else None,
+                        "optimizer": _without_numpy(optimizer.state_dict()),
+                        "scheduler": _without_numpy(lr_scheduler.state_dict()) if lr_scheduler else None,
                         "order": order.state_dict(),
                         "random_state": _random_state(device),
                         "history": torch.tensor(history, dtype=torch.float64),
@@ -752,6 +753,16 @@ def _set_random_state(states: list[Tensor], device: torch.device) -> None:
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
+
+
+def _without_numpy(state: object) -> object:
+    """A state in which NumPy's numbers, of a caller's settings, are Python's: a checkpoint may hold no others."""
+    if isinstance(state, dict):
+        converted = {_without_numpy(key): _without_numpy(value) for key, value in state.items()}
+        return Counter(converted) if isinstance(state, Counter) else converted  # MultiStepLR counts its milestones
+    if isinstance(state, (list, tuple)):
+        return type(state)(_without_numpy(value) for value in state)
+    return state.item() if isinstance(state, np.generic) else state
 
 
 def _digest(*tensors: Tensor) -> str:

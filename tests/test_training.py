@@ -442,6 +442,19 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert same_weights(first, second)
 
 
+def test_numbers_of_numpy_can_be_resumed_from(tmp_path: Path) -> None:
+    settings = {
+        "batch_sizes": np.array([8] * 6),
+        "learning_rate": np.float64(0.1),
+        "momentum": np.float32(0.5),
+        "scheduler": partial(MultiStepLR, milestones=np.array([2, 4]), gamma=np.float64(0.5)),
+        "checkpoint": tmp_path / "run.pt",
+    }
+    finished = train(linear(), images(40), **settings)
+    resumed = train(linear(), images(40), **settings)
+    pd.testing.assert_frame_equal(finished.history, resumed.history)
+
+
 def test_diverged_run_stays_diverged_when_resumed(tmp_path: Path) -> None:
     arguments = {"learning_rate": 1e30, "checkpoint": tmp_path / "run.pt", "batch_sizes": [16] * 50}
     torch.manual_seed(0)
