@@ -30,6 +30,7 @@ from scipy import stats
 from torch import nn
 
 from lib import experiments
+from lib.datasets import DEBIAN_FASHION_MNIST
 from lib.experiments import (
     CANDIDATES,
     EXPERIMENTS,
@@ -320,6 +321,7 @@ RUN_ONE_UNIT = """
     import torch
     from pathlib import Path
     from lib import experiments
+from lib.datasets import DEBIAN_FASHION_MNIST
     from tests.test_experiments import make_tiny
     torch.set_num_threads(1)
     make_tiny(experiments, range_samples=64 * 4000)
@@ -469,6 +471,19 @@ def test_thinning_a_short_history_changes_nothing() -> None:
     history = pd.DataFrame({"samples_seen": [8, 16, 24], "batch_size": 8, "train_loss": [3.0, 2.0, math.nan]})
     history = history.assign(train_accuracy=[0.1, 0.2, 0.3], test_loss=[math.nan, 1.0, math.nan])
     pd.testing.assert_frame_equal(thin(history, 300), history)
+
+
+@pytest.mark.skipif(not DEBIAN_FASHION_MNIST.is_dir(), reason="dataset-fashion-mnist is not installed")
+def test_first_iterations_of_a_full_scale_run_come_back() -> None:
+    # at this rate the first losses hardly depend on rounding: float32 instead of bfloat16 moves them by 0.01 %
+    (path,) = RESULTS.glob("lr-range-full-seed0-lr4.64e-03-*.json")
+    stored = read_result(path)
+    recorded = stored["history"].iloc[:3]
+    ends = recorded["iteration"].tolist()
+    _, outcome = train_unit(stored["settings"], iterations=ends[-1])
+    losses = [part.mean() for part in np.split(outcome.history["train_loss"].to_numpy(), ends[:-1])]
+    np.testing.assert_allclose(losses, recorded["train_loss"], rtol=0.01)
+    assert losses[-1] < 0.9 * losses[0]  # it learns, so that the tolerance can tell
 
 
 def test_stored_results_are_valid_small_and_named_by_their_settings() -> None:
