@@ -321,7 +321,6 @@ RUN_ONE_UNIT = """
     import torch
     from pathlib import Path
     from lib import experiments
-from lib.datasets import DEBIAN_FASHION_MNIST
     from tests.test_experiments import make_tiny
     torch.set_num_threads(1)
     make_tiny(experiments, range_samples=64 * 4000)
