@@ -437,8 +437,6 @@ def suggest_learning_rates(ramp: pd.DataFrame) -> pd.Series:
     rates, losses = ramp["learning_rate"].to_numpy(), ramp["train_loss"]
     if not (np.diff(rates) > 0).all():
         raise ValueError("ramp must hold learning rates that rise from one iteration to the next")
-    suggestions = {}
-
     smoothed = _until_divergence(losses.ewm(alpha=0.02).mean().to_numpy(), 4)
     part = slice(len(ramp) // 10, max(len(smoothed) - 5, 0))
     x, y = rates[part], smoothed[part]
