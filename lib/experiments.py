@@ -40,7 +40,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, groupby
@@ -52,6 +52,8 @@ import torch
 import torchvision
 from joblib import Parallel, delayed
 from scipy import stats
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lib.datasets import FASHION_MNIST_CHECKSUMS, cache_directory, load_fashion_mnist, write_atomically
 from lib.inception import SmallInception
@@ -63,6 +65,8 @@ from lib.training import (
     candidate_losses,
     default_device,
     load_checkpoint,
+    mean_by_samples,
+    scheduled_learning_rates,
     select_bounds,
     train,
 )
@@ -354,15 +358,13 @@ def train_unit(
     with torch.random.fork_rng():
         torch.manual_seed(settings["seed"])
         model = SmallInception()
-    schedule = dict(settings["schedule"] or {})
-    scheduler = getattr(torch.optim.lr_scheduler, schedule.pop("name")) if schedule else None
     run = train(
         model,
         data.train,
         data.test,
-        batch_sizes=[size for size, count in settings["batch_sizes"] for _ in range(count)][:iterations],
+        batch_sizes=_batch_sizes(settings)[:iterations],
         learning_rate=settings["learning_rate"],
-        scheduler=scheduler and functools.partial(scheduler, **schedule),
+        scheduler=_scheduler(settings),
         momentum=settings["momentum"],
         weight_decay=settings["weight_decay"],
         seed=settings["seed"],
@@ -374,6 +376,27 @@ def train_unit(
         description=unit_id(settings).rpartition("-")[0],
     )
     return model, run
+
+
+def unit_schedule(settings: dict) -> pd.DataFrame:
+    """What the settings of a unit alone say of its training: one row an iteration.
+
+    Returns
+    -------
+    DataFrame
+        iteration (from 1), samples_seen, learning_rate and batch_size, as in the history of a training that does not
+        diverge.
+    """
+    batch_sizes = np.array(_batch_sizes(settings))
+    rates = scheduled_learning_rates(len(batch_sizes), _scheduler(settings), learning_rate=settings["learning_rate"])
+    return pd.DataFrame(
+        {
+            "iteration": np.arange(1, len(batch_sizes) + 1),
+            "samples_seen": batch_sizes.cumsum(),
+            "learning_rate": rates,
+            "batch_size": batch_sizes,
+        }
+    )
 
 
 def load_results(
@@ -447,19 +470,87 @@ def paired_differences(results: Sequence[dict], reference: str, quantity: str = 
     if reference not in values:
         raise ValueError(f"reference must be one of {', '.join(values) or 'no experiment'}, not {reference!r}")
     table = pd.DataFrame(values).sort_index()
-    rows = {}
-    for name in table.columns.drop(reference):
-        differences = (table[name] - table[reference]).dropna()
-        n, mean, sd = len(differences), differences.mean(), differences.std(ddof=1)
-        half = stats.t.ppf(0.975, n - 1) * sd / math.sqrt(n) if n > 1 else math.nan
-        low, high = mean - half, mean + half
-        if n < 2:
-            verdict = "one seed: no verdict" if n else "no seed in common"
-        else:
-            verdict = "higher" if low > 0 else "lower" if high < 0 else "not distinguishable"
-        rows[name] = n, mean, sd, low, high, verdict
-    columns = ["seeds", "difference", "sd", "low", "high", "verdict"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return _paired(table.drop(columns=reference).sub(table[reference], axis=0).T)
+
+
+def stage_losses(results: Sequence[dict]) -> pd.DataFrame:
+    """Mean training loss in each stage of batch-growth and lr-decay (see `stages`).
+
+    Parameters
+    ----------
+    results : sequence of dict
+        Finished units of one experiment and profile, as from `load_results`.
+
+    Returns
+    -------
+    DataFrame, one row a stage, one column a seed
+        The index is the batch size that batch-growth has in the stage. A row of the thinned history counts to the
+        stage in which it ends.
+
+    Raises
+    ------
+    ValueError
+        If the results mix profiles or experiments, or there are none.
+    """
+    kinds = {(result["profile"], result["experiment"]) for result in results}
+    if len(kinds) != 1:
+        raise ValueError(f"results must be of one experiment and profile, not of {sorted(kinds) or 'none'}")
+    ((profile, _),) = kinds
+    parts = stages(PROFILES[profile].arm_samples, PROFILES[profile].largest_batch)
+    ends = np.cumsum([samples for _, samples in parts])
+    losses = {result["seed"]: mean_by_samples(result["history"], ends).reindex(ends) for result in results}
+    table = pd.DataFrame({seed: losses[seed].to_numpy() for seed in sorted(losses)})
+    return table.set_index(pd.Index([batch for batch, _ in parts], name="batch"))
+
+
+def stage_differences(results: Sequence[dict], reference: Sequence[dict]) -> pd.DataFrame:
+    """Stage by stage, the training loss of one experiment less that of another, seed by seed.
+
+    Parameters
+    ----------
+    results, reference : sequence of dict
+        See `stage_losses`; of one profile, and at least one seed in common.
+
+    Returns
+    -------
+    DataFrame, one row a stage
+        loss and reference (means over the seeds that both have), then the columns of `paired_differences`.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to compare.
+    """
+    one, other = stage_losses(results), stage_losses(reference)
+    common = one.columns.intersection(other.columns)
+    if results[0]["profile"] != reference[0]["profile"] or common.empty:
+        raise ValueError("results and reference must be of one profile and have a seed in common")
+    means = pd.DataFrame({"loss": one[common].mean(axis=1), "reference": other[common].mean(axis=1)})
+    return means.join(_paired((one - other)[common]))
+
+
+def _paired(differences: pd.DataFrame) -> pd.DataFrame:
+    """Each row's mean over the seeds, which are the columns, its spread, interval of Student's t, and verdict."""
+    n, mean, sd = differences.count(axis=1), differences.mean(axis=1), differences.std(axis=1, ddof=1)
+    half = stats.t.ppf(0.975, (n - 1).where(n > 1)) * sd / np.sqrt(n)
+    low, high = mean - half, mean + half
+    few = np.where(n == 1, "one seed: no verdict", "no seed in common")
+    many = np.select([low > 0, high < 0], ["higher", "lower"], "not distinguishable")
+    verdict = np.where(n > 1, many, few)
+    return pd.DataFrame({"seeds": n, "difference": mean, "sd": sd, "low": low, "high": high, "verdict": verdict})
+
+
+def _batch_sizes(settings: dict) -> list[int]:
+    """The batch size of every iteration of a unit."""
+    return [size for size, count in settings["batch_sizes"] for _ in range(count)]
+
+
+def _scheduler(settings: dict) -> Callable[[Optimizer], LRScheduler] | None:
+    """What makes the scheduler of a unit from an optimizer."""
+    schedule = dict(settings["schedule"] or {})
+    if not schedule:
+        return None
+    return functools.partial(getattr(torch.optim.lr_scheduler, schedule.pop("name")), **schedule)
 
 
 def thin(history: pd.DataFrame, rows: int) -> pd.DataFrame:

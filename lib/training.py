@@ -682,6 +682,86 @@ def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momen
     return learning_rate * (n_images / batch_size - 1) / (1 - momentum)
 
 
+def scheduled_learning_rates(
+    iterations: int, scheduler: Callable[[Optimizer], LRScheduler] | None = None, *, learning_rate: float = 0.1
+) -> np.ndarray:
+    """The learning rate of every iteration that `train` would make, found without training.
+
+    Parameters
+    ----------
+    iterations : int
+    scheduler, learning_rate
+        See `train`. The scheduler gets an SGD optimizer without momentum.
+
+    Returns
+    -------
+    array (iterations,)
+
+    Raises
+    ------
+    ValueError
+        For fewer than 1 iteration.
+
+    Examples
+    --------
+    >>> from torch.optim.lr_scheduler import StepLR
+    >>> scheduled_learning_rates(4, partial(StepLR, step_size=2, gamma=0.5), learning_rate=1.0)
+    array([1. , 1. , 0.5, 0.5])
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, not {iterations}")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], learning_rate)
+    lr_scheduler = scheduler(optimizer) if scheduler else None
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if lr_scheduler:
+            lr_scheduler.step()
+    return np.array(rates)
+
+
+def mean_by_samples(history: pd.DataFrame, ends: Sequence[float], column: str = "train_loss") -> pd.Series:
+    """Means of a column of a history over bins of samples seen, every sample with the same weight.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Of `train`, or thinned as in a stored result. A row counts to the bin in which it ends.
+    ends : sequence of float
+        Samples seen at the end of each bin, rising; the first bin begins with the training. What comes after the last
+        is left out.
+    column : str
+
+    Returns
+    -------
+    Series
+        Indexed by the ends of those bins that have a row with a value (rows without one, NaN, do not count).
+
+    Raises
+    ------
+    ValueError
+        If the ends do not rise, or the history has no such column.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"samples_seen": [10, 20, 50], "train_loss": [3.0, 2.0, 1.0]})
+    >>> mean_by_samples(rows, [20, 50]).tolist()
+    [2.5, 1.0]
+    """
+    ends = np.asarray(ends, dtype=float)
+    if ends.ndim != 1 or not len(ends) or (np.diff(ends) <= 0).any():
+        raise ValueError("ends must be a list of numbers, each larger than the one before")
+    if column not in history:
+        raise ValueError(f"column must be one of {', '.join(history.columns)}, not {column!r}")
+    samples = history["samples_seen"]
+    weights = samples.diff().fillna(samples)
+    rows = (samples <= ends[-1]) & history[column].notna()
+    bins = ends[np.searchsorted(ends, samples[rows])]
+    sums = (history[column] * weights)[rows].groupby(bins).sum()
+    return (sums / weights[rows].groupby(bins).sum()).rename(column)
+
+
 class _ShuffledOrder:
     """An endless stream of indices: one random permutation of 0 ... n - 1 after another."""
 

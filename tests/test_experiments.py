@@ -47,11 +47,14 @@ from lib.experiments import (
     read_result,
     run,
     run_unit,
+    stage_differences,
+    stage_losses,
     stages,
     status,
     thin,
     train_unit,
     unit_id,
+    unit_schedule,
     validate_result,
     whole_batches,
 )
@@ -447,6 +450,61 @@ def test_verdicts(differences: list[float], verdict: str) -> None:
 def test_comparisons_without_sense_are_refused(results: list[dict], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         paired_differences(results, "b")
+
+
+def staged(name: str, seed: int, losses: dict[int, float], profile: str = "quick") -> dict:
+    """A finished unit of quick size whose rows of 40 samples have the loss of the stage in which they end."""
+    samples = np.arange(40, 12_001, 40)
+    stage = np.searchsorted([2400, 4800, 7200, 9600, 12_000], samples)
+    history = pd.DataFrame({"samples_seen": samples, "train_loss": np.array(list(losses.values()))[stage]})
+    return finished(name, seed, 0.5, profile) | {"history": history}
+
+
+def test_stages_are_compared_seed_by_seed() -> None:
+    rng = np.random.default_rng(0)
+    batches = [32, 64, 128, 256, 512]
+    grown, control = rng.random((2, 3, 5))
+    one = [staged("batch-growth", seed, dict(zip(batches, grown[seed], strict=True))) for seed in (2, 0, 1)]
+    other = [staged("lr-decay", seed, dict(zip(batches, control[seed], strict=True))) for seed in (0, 1, 2)]
+    other.append(staged("lr-decay", 7, dict.fromkeys(batches, 9.0)))  # the other arm has no such seed
+    losses = stage_losses(one)
+    assert losses.index.tolist() == batches
+    assert losses.columns.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(losses, grown.T)
+    table = stage_differences(one, other)
+    expected = [stats.ttest_rel(grown[:, k], control[:, k]).confidence_interval(0.95) for k in range(5)]
+    np.testing.assert_allclose(table[["low", "high"]], expected)
+    np.testing.assert_allclose(table["difference"], (grown - control).mean(axis=0))
+    np.testing.assert_allclose(table[["loss", "reference"]], np.c_[grown.mean(axis=0), control.mean(axis=0)])
+    single = stage_differences(one[:1], other)
+    assert single["low"].isna().all()
+    assert set(single["verdict"]) == {"one seed: no verdict"}
+
+
+FLAT = dict.fromkeys(range(5), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "named"),
+    [
+        ([], [staged("b", 0, FLAT)], "one experiment"),
+        ([staged("a", 0, FLAT), staged("c", 1, FLAT)], [staged("b", 0, FLAT)], "one experiment"),
+        ([staged("a", 0, FLAT)], [staged("b", 1, FLAT)], "in common"),
+        ([staged("a", 0, FLAT)], [staged("b", 0, FLAT, "full")], "one profile"),
+    ],
+)
+def test_stages_that_cannot_be_compared_are_refused(one: list[dict], other: list[dict], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        stage_differences(one, other)
+
+
+@pytest.mark.parametrize("name", ["clr", "batch-growth", "lr-decay"])
+def test_schedule_of_a_unit_is_what_its_training_recorded(tiny: dict, known_bounds: object, name: str) -> None:
+    (settings,) = plan(name, "quick", [0])
+    history = train_unit(settings)[1].history
+    schedule = unit_schedule(settings)
+    pd.testing.assert_frame_equal(schedule, history[schedule.columns.tolist()])
+    assert schedule["learning_rate"].nunique() > 1 or schedule["batch_size"].nunique() > 1
 
 
 def test_thinned_history_keeps_evaluations_means_and_the_end() -> None:

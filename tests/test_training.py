@@ -39,8 +39,10 @@ from lib.training import (
     evaluate,
     learning_rate_ramp,
     load_checkpoint,
+    mean_by_samples,
     noise_scale,
     save_checkpoint,
+    scheduled_learning_rates,
     select_bounds,
     suggest_learning_rates,
     train,
@@ -854,3 +856,43 @@ def test_joined_histories_give_the_bounds_of_the_last_epochs_mean() -> None:
 def test_candidate_that_ends_non_finite_counts_as_diverged() -> None:
     history = pd.DataFrame({"learning_rate": [0.1] * 3, "epoch": [1, 2, 3], "train_loss": [2.0, 1.0, NAN]})
     assert candidate_losses(history).tolist() == [INF]
+
+
+def test_scheduled_learning_rates_are_those_that_training_records() -> None:
+    cycle = partial(CyclicLR, base_lr=0.01, max_lr=0.1, step_size_up=3, cycle_momentum=False)
+    halving = partial(MultiStepLR, milestones=[2, 5], gamma=0.5)
+    for scheduler in (None, cycle, halving):
+        history = train(linear(), images(64), batch_sizes=[8] * 10, learning_rate=0.3, scheduler=scheduler).history
+        rates = scheduled_learning_rates(10, scheduler, learning_rate=0.3)
+        assert rates.tolist() == history["learning_rate"].tolist()
+    with pytest.raises(ValueError, match="iterations must be at least 1"):
+        scheduled_learning_rates(0)
+
+
+def test_means_by_samples_weigh_every_sample_alike() -> None:
+    sizes = np.array([4, 8, 8, 16, 2, 2])
+    history = pd.DataFrame({"samples_seen": sizes.cumsum(), "train_loss": [5.0, 4.0, 3.5, 3.0, math.nan, 1.0]})
+    means = mean_by_samples(history, [12, 20, 30, 38, 40])
+    per_sample = np.repeat(history["train_loss"], sizes).to_numpy()
+    # no row ends between 20 and 30: what lasts from 20 to 36 counts to the next bin, and NaN to none
+    assert means.index.tolist() == [12, 20, 38, 40]
+    expected = [per_sample[:12].mean(), 3.5, 3.0, 1.0]
+    np.testing.assert_allclose(means, expected)
+    early = mean_by_samples(history, [12])  # what comes later is left out
+    assert early.to_dict() == {12: means[12]}
+    assert mean_by_samples(history.assign(x=1.0), [40], "x").tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "column", "named"),
+    [
+        ([], "train_loss", "ends"),
+        ([20, 10], "train_loss", "ends"),
+        ([10, 10], "train_loss", "ends"),
+        ([10], "y", "column"),
+    ],
+)
+def test_means_by_samples_over_nonsense_are_refused(ends: list[int], column: str, named: str) -> None:
+    history = pd.DataFrame({"samples_seen": [4, 8], "train_loss": [5.0, 4.0]})
+    with pytest.raises(ValueError, match=named):
+        mean_by_samples(history, ends, column)
