@@ -7,6 +7,7 @@ CHAPTER ?=
 PYTEST_OPTIONS ?=
 BENCHMARKS ?=
 LAB_OPTIONS ?=
+JOBS ?= 1
 
 # threads that wait give up their core: else two processes that compute at once slow each other many times over
 export OMP_WAIT_POLICY ?= passive
@@ -33,9 +34,9 @@ lab: $(READY)
 run: $(READY)
 	@$(IN_VENV) tools/notebooks.py run $(if $(ALL),--all) $(CHAPTER)
 
-# The full-scale measurements behind book/results: hours of computing, resumable at any point.
+# The full-scale measurements behind book/results: hours of computing, resumable at any point; JOBS trainings at a time.
 experiments: $(READY)
-	@$(IN_VENV) -m lib.experiments run all --profile full
+	@$(IN_VENV) -m lib.experiments run all --profile full --jobs $(JOBS)
 
 bench: $(READY)
 	@$(IN_VENV) -m tests.benchmarks $(BENCHMARKS)

@@ -1,7 +1,7 @@
 """The experiments of Problem 3: what is trained, unit by unit, resumable, each result a small file with its provenance.
 
     python -m lib.experiments list
-    python -m lib.experiments run NAME [--profile quick|full] [--seeds 0 1 2] [--resume | --fresh]
+    python -m lib.experiments run NAME [--profile quick|full] [--seeds 0 1 2] [--resume | --fresh] [--jobs 2]
     python -m lib.experiments status
 
 A unit is one training run: a candidate learning rate, or one seed of an arm. Its settings are plain values that say
@@ -282,7 +282,9 @@ def run(
     return [result for result in finished if result is not None]
 
 
-def run_unit(settings: dict, results: Path, checkpoints: Path, *, fresh: bool = False) -> dict | None:
+def run_unit(
+    settings: dict, results: Path, checkpoints: Path, *, fresh: bool = False, progress: bool | None = None
+) -> dict | None:
     """Train one unit unless its result exists, resuming from its checkpoint; None if another process is at it."""
     unit = unit_id(settings)
     result_path, checkpoint = results / f"{unit}.json", checkpoints / f"{unit}.pt"
@@ -300,7 +302,7 @@ def run_unit(settings: dict, results: Path, checkpoints: Path, *, fresh: bool = 
         earlier = json.loads(attempts_path.read_text()) if checkpoint.exists() and attempts_path.exists() else []
         attempt = _provenance()
         write_atomically(attempts_path, json.dumps([*earlier, attempt]).encode())
-        _, outcome = train_unit(settings, checkpoint=checkpoint)
+        _, outcome = train_unit(settings, checkpoint=checkpoint, progress=progress)
         result = {
             "schema": SCHEMA_VERSION,
             "unit": unit,
@@ -335,7 +337,7 @@ def run_unit(settings: dict, results: Path, checkpoints: Path, *, fresh: bool = 
 
 
 def train_unit(
-    settings: dict, *, iterations: int | None = None, checkpoint: Path | None = None
+    settings: dict, *, iterations: int | None = None, checkpoint: Path | None = None, progress: bool | None = None
 ) -> tuple[SmallInception, TrainingRun]:
     """Train the network of a unit as its settings say; nothing is stored but the checkpoint.
 
@@ -345,7 +347,7 @@ def train_unit(
         One of `plan`, or of a stored result.
     iterations : int, optional
         Only the first so many.
-    checkpoint : path, optional
+    checkpoint, progress
         See `lib.training.train`.
 
     Returns
@@ -374,6 +376,7 @@ def train_unit(
         checkpoint=checkpoint,
         checkpoint_every=200,
         description=unit_id(settings).rpartition("-")[0],
+        progress=progress,
     )
     return model, run
 
@@ -797,6 +800,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser.add_argument(
         "--micro-batch-size", type=int, default=256, help="images that batch normalisation sees at once (default: 256)"
     )
+    run_parser.add_argument(
+        "--jobs", type=_positive, default=1, help="units at a time, which share the cores (default: 1, with all cores)"
+    )
     status_parser = commands.add_parser("status", help="what is done, running and left, and the estimated hours")
     for subparser, default in ((run_parser, "quick"), (status_parser, None)):
         subparser.add_argument("--profile", choices=PROFILES, default=default, help=f"default: {default or 'both'}")
@@ -809,27 +815,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "list":
         _print_list()
         return 0
-    places = {key: getattr(options, key) for key in ("precision", "results", "checkpoints")}
     if options.command == "status":
+        places = {key: getattr(options, key) for key in ("precision", "results", "checkpoints")}
         for profile in [options.profile] if options.profile else PROFILES:
             _print_status(profile, status(profile, **places))
         return 0
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    what = {"precision": options.precision, "micro_batch_size": options.micro_batch_size, "results": options.results}
+    how = {"fresh": options.fresh, "progress": None if options.jobs == 1 else False}
+    places = options.results, options.checkpoints or checkpoint_directory()
     try:
-        for name, seeds in _programme(options.name, options.profile, options.seeds):
-            run(name, options.profile, seeds, fresh=options.fresh, micro_batch_size=options.micro_batch_size, **places)
+        for units in _programme(options.name, options.profile, options.seeds, **what):
+            Parallel(n_jobs=options.jobs)(delayed(_run_and_say)(unit, *places, **how) for unit in units)
     except (MissingResults, CheckpointError, FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _programme(name: str, profile: str, seeds: list[int] | None) -> list[tuple[str, list[int] | None]]:
-    """What a name stands for; "all" takes the arms seed by seed, so that the comparison can be made early."""
+def _programme(name: str, profile: str, seeds: list[int] | None, **settings: object) -> Iterator[list[dict]]:
+    """Lists of independent units; "all" takes the arms seed by seed, so that the comparison can be made early."""
     if name != "all":
-        return [(name, seeds)]
+        yield plan(name, profile, seeds, **settings)
+        return
+    yield plan("lr-range", profile, **settings)
     arms = [arm for arm in EXPERIMENTS if arm != "lr-range"]
-    return [("lr-range", None)] + [(arm, [seed]) for seed in seeds or PROFILES[profile].seeds for arm in arms]
+    by_seed = [(seed, arm) for seed in seeds or PROFILES[profile].seeds for arm in arms]
+    yield list(chain(*(plan(arm, profile, [seed], **settings) for seed, arm in by_seed)))
+
+
+def _run_and_say(*arguments: object, **options: object) -> None:
+    """`run_unit` in this process or a worker's, with a line on the output for what became of the unit."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    run_unit(*arguments, **options)
+
+
+def _positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
 
 
 def _print_list() -> None:

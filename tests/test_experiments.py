@@ -26,6 +26,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from joblib._parallel_backends import ThreadingBackend
+from joblib.parallel import BACKENDS
 from scipy import stats
 from torch import nn
 
@@ -293,7 +294,9 @@ def test_diverged_candidate_ends_itself_and_not_the_sweep(tiny: dict, monkeypatc
     assert bounds(results=tiny["results"]).lr_max < 1
 
 
-def test_units_go_through_the_callers_joblib_backend(tiny: dict) -> None:
+@pytest.fixture
+def cluster() -> Iterator[list]:
+    """What was submitted to a joblib backend of the name "cluster"."""
     submitted, one_at_a_time = [], threading.Lock()
 
     class Cluster(ThreadingBackend):
@@ -308,11 +311,16 @@ def test_units_go_through_the_callers_joblib_backend(tiny: dict) -> None:
             return super().submit(locked, callback)
 
     joblib.register_parallel_backend("cluster", Cluster)
+    yield submitted
+    del BACKENDS["cluster"]
+
+
+def test_units_go_through_the_callers_joblib_backend(tiny: dict, cluster: list) -> None:
     local = run("lr-range", **tiny)
-    assert not submitted
+    assert not cluster
     with joblib.parallel_config(backend="cluster", n_jobs=2):
         spread = run("lr-range", fresh=True, **tiny)
-    assert len(submitted) == 10
+    assert len(cluster) == 10
     for here, there in zip(local, spread, strict=True):
         pd.testing.assert_frame_equal(here["history"], there["history"], check_exact=True)
 
@@ -655,6 +663,20 @@ def test_run_all_then_status_says_all_is_done(tiny: dict, capsys: pytest.Capture
     main(["status", "--profile", "quick", *arguments_for(tiny)])
     after = capsys.readouterr().out
     assert "13 of 13 units done, about 0.0 hours left" in after
+
+
+def test_units_of_a_command_can_run_side_by_side(tiny: dict, cluster: list, capsys: pytest.CaptureFixture) -> None:
+    assert main(["run", "all", *arguments_for(tiny)]) == 0
+    one_by_one = {path.name: read_result(path) for path in tiny["results"].iterdir()}
+    with joblib.parallel_config(backend="cluster"):
+        assert main(["run", "all", "--fresh", "--jobs", "2", *arguments_for(tiny)]) == 0
+    assert len(cluster) == len(one_by_one) == 13
+    for name, result in one_by_one.items():
+        again = read_result(tiny["results"] / name)
+        pd.testing.assert_frame_equal(again["history"], result["history"], check_exact=True)
+    with pytest.raises(SystemExit):
+        main(["run", "all", "--jobs", "0"])
+    assert "--jobs: must be at least 1, not 0" in capsys.readouterr().err
 
 
 def test_command_resumes_unless_told_to_start_afresh(tiny: dict) -> None:
