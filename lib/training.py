@@ -185,9 +185,9 @@ def train(
     device : torch.device or str, optional
         Default: `default_device()`.
     checkpoint : path, optional
-        Saved there every `checkpoint_every` iterations and at the end. If it exists, the run resumes from it, and
-        `model` must hold the initial weights as at the start. Schedulers are told apart by class and plain settings,
-        not by the functions in them.
+        Saved there every `checkpoint_every` iterations, every `evaluate_every` samples (so that large batches lose
+        little), and at the end. If it exists, the run resumes from it, and `model` must hold the initial weights as at
+        the start. Schedulers are told apart by class and plain settings, not by the functions in them.
     description : str
         Label of the progress bar.
     progress : bool, optional
@@ -278,7 +278,7 @@ def train(
                 history.append(row)
                 bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
                 bar.update(batch_size)
-                if checkpoint is not None and (last or (iteration + 1) % checkpoint_every == 0):
+                if checkpoint is not None and (due or last or (iteration + 1) % checkpoint_every == 0):
                     seconds = time.perf_counter() - begin
                     state = {
                         "format": CHECKPOINT_FORMAT,

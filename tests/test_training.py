@@ -408,7 +408,10 @@ def test_killed_around_writing_a_checkpoint_resumes_to_the_same_bits(
         run_python(TRAIN_AND_STORE, str(tmp_path), when, "5")
     assert killed.value.returncode == -signal.SIGKILL
     completed = load_checkpoint(tmp_path / "run.pt")["history"]
-    assert len(completed) == 7 * (5 if when == "after renaming" else 4)
+    seen = np.cumsum([8, 16, 24] * 20)
+    epoch_ends = np.flatnonzero(np.diff(seen // 100, prepend=0)) + 1
+    saved = sorted({*range(7, 60, 7), *epoch_ends.tolist()})
+    assert len(completed) == saved[4 if when == "after renaming" else 3]
     assert (tmp_path / "run.pt.tmp").exists() == (when != "after renaming")
     run_python(TRAIN_AND_STORE, str(tmp_path), "never", "0")
     assert_same_outcome(tmp_path, uninterrupted)
@@ -896,3 +899,11 @@ def test_means_by_samples_over_nonsense_are_refused(ends: list[int], column: str
     history = pd.DataFrame({"samples_seen": [4, 8], "train_loss": [5.0, 4.0]})
     with pytest.raises(ValueError, match=named):
         mean_by_samples(history, ends, column)
+
+
+def test_large_batches_are_saved_by_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = []
+    monkeypatch.setattr(training, "save_checkpoint", lambda path, state: saved.append(len(state["history"])))
+    settings = {"batch_sizes": [64] * 8, "learning_rate": 0.1, "checkpoint": tmp_path / "run.pt"}
+    train(linear(), images(64), **settings, evaluate_every=192, checkpoint_every=1000)
+    assert saved == [3, 6, 8]  # as samples pass 192 and 384, and at the end
