@@ -886,4 +886,6 @@ def _result_line(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from lib.experiments import main as command  # of the importable module, so that worker processes find what it runs
+
+    sys.exit(command())

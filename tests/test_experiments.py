@@ -716,3 +716,11 @@ def test_unknown_names_are_refused_naming_the_choice(capsys: pytest.CaptureFixtu
 def test_module_runs_as_a_command() -> None:
     command = [sys.executable, "-m", "lib.experiments", "list"]
     assert "batch-growth" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_command_runs_units_in_processes_of_their_own(tmp_path: Path) -> None:
+    # stored units are only looked up, but by worker processes, which have to find the code
+    arguments = ["run", "batch-growth", "--seeds", "0", "1", "--jobs", "2", "--checkpoints", str(tmp_path)]
+    command = [sys.executable, "-m", "lib.experiments", *arguments]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert sorted(re.findall(r"batch-growth-quick-seed(\d).*finished before", shown)) == ["0", "1"]
