@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from joblib import Parallel, delayed
+from torch import nn
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import FashionMNIST
 
 from lib.datasets import SHIPPED, load_fashion_mnist
 from lib.inception import SmallInception
-from lib.training import PIXEL_MEAN, PIXEL_STD, choose_precision, default_device, train
+from lib.training import PIXEL_MEAN, PIXEL_STD, Precision, choose_precision, default_device, train
 from tests.benchmarks.timing import alternate, report
 
 BATCH_SIZE = 64
@@ -42,6 +44,40 @@ def train_with_lib() -> None:
     """The same steps through `lib.training`."""
     data = load_fashion_mnist("quick").train
     train(SmallInception(), data, batch_sizes=[BATCH_SIZE] * STEPS, learning_rate=0.05, progress=False)
+
+
+def convolutions_of_a_step(precision: Precision) -> Callable[[], None]:
+    """The convolutions of these steps and nothing else, forward and backward, each on an input of the shape it gets.
+
+    No training of this network can be faster than they are, unless the library's convolutions become faster.
+    """
+    device, dtype = default_device(), getattr(torch, precision.dtype)
+    layout = torch.channels_last if precision.channels_last else torch.contiguous_format
+    model, calls = SmallInception().to(device), []
+
+    def remember(conv: nn.Conv2d, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        image, weight, gradient = (
+            torch.randn(tensor.shape, device=device).to(dtype).contiguous(memory_format=layout)
+            for tensor in (inputs[0], conv.weight, output)
+        )
+        image.requires_grad_(inputs[0].shape[1] != model.in_channels)  # nothing asks for the gradient of the pixels
+        needed = [tensor for tensor in (image, weight.requires_grad_()) if tensor.requires_grad]
+        forward = partial(F.conv2d, image, weight, stride=conv.stride, padding=conv.padding)
+        calls.append((forward, needed, gradient))
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(remember)
+    with torch.no_grad():
+        model(torch.zeros(BATCH_SIZE, model.in_channels, model.image_size, model.image_size, device=device))
+
+    def convolve() -> None:
+        for _ in range(STEPS):
+            for forward, needed, gradient in calls:
+                gradients = torch.autograd.grad(forward(), needed, gradient)
+        gradients[0].sum().item()  # waits for a GPU
+
+    return convolve
 
 
 def train_side_by_side(parallel: Parallel, trainings: int) -> None:
@@ -72,6 +108,12 @@ def main() -> None:
         f"matrix multiplication {peak:.0f} GFLOP/s in {precision.dtype}, training {images / ours * GFLOP_PER_IMAGE:.0f}"
     )
     report("training, share of the matrix-multiply peak", images / ours * GFLOP_PER_IMAGE / peak, "", at_least=0.8)
+    convolving, ours = alternate(convolutions_of_a_step(precision), train_with_lib)
+    print(
+        f"the convolutions of these steps alone: {images / convolving:.0f} images/s, "
+        f"{images / convolving * GFLOP_PER_IMAGE / peak:.2f} of the peak, which training cannot exceed; "
+        f"training takes {ours / convolving:.2f} times as long"
+    )
     if default_device().type != "cpu":
         return  # one training fills a graphics card
     cores = os.cpu_count()
