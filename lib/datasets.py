@@ -6,6 +6,7 @@ everywhere. Nothing is ever written into the source tree.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -133,7 +134,7 @@ def load_fashion_mnist(subset: str = "quick", *, root: str | os.PathLike | None 
     """
     from torchvision.datasets import FashionMNIST
 
-    if subset not in FASHION_MNIST_CHECKSUMS:
+    if not isinstance(subset, str) or subset not in FASHION_MNIST_CHECKSUMS:
         raise ValueError(f"subset must be 'quick' or 'full', not {subset!r}")
     if root is not None and not Path(root).is_dir():
         raise ValueError(f"root is no directory: {os.fspath(root)!r}; give one with the IDX files, or leave it out")
@@ -147,12 +148,14 @@ def load_fashion_mnist(subset: str = "quick", *, root: str | os.PathLike | None 
     else:
         _download_fashion_mnist(cache, checksums)
         place, files = cache, _find_files(cache, checksums)
-    contents = {name: _read_checked(path, checksums[name]) for name, path in files.items()}
-    if any(path != place / _RAW / name for name, path in files.items()):  # compressed, or not where torchvision looks
-        place = cache
-        for name, content in contents.items():
-            write_atomically(cache / _RAW / name, content)
-    return TrainTest(*(FashionMNIST(place, train=train, download=False) for train in (True, False)))
+    contents = {name: _read_fashion_mnist(path, name, subset) for name, path in files.items()}
+    with contextlib.ExitStack() as temporary:
+        if any(path != place / _RAW / name for name, path in files.items()):  # torchvision would not find them
+            try:
+                place = _write_all(cache, contents)
+            except OSError:  # a cache that cannot be written is no reason to do without the data
+                place = _write_all(Path(temporary.enter_context(tempfile.TemporaryDirectory())), contents)
+        return TrainTest(*(FashionMNIST(place, train=train, download=False) for train in (True, False)))
 
 
 def load_openml(name_or_id: str | int) -> tuple[pd.DataFrame, pd.Series]:
@@ -268,11 +271,42 @@ def _read_checked(path: Path, checksum: str, way_out: str = "remove it, so that 
     return content
 
 
+def _read_fashion_mnist(path: Path, name: str, subset: str) -> bytes:
+    """The checked content of an IDX file; a file of the other subset is called that, and not damaged."""
+    try:
+        return _read_checked(path, FASHION_MNIST_CHECKSUMS[subset][name])
+    except ValueError:
+        (other,) = FASHION_MNIST_CHECKSUMS.keys() - {subset}
+        try:
+            _read_checked(path, FASHION_MNIST_CHECKSUMS[other][name])
+        except ValueError:
+            other = None
+        if other is None:
+            raise
+        raise ValueError(
+            f"{path} is of subset={other!r}, not {subset!r}: ask for that one, or leave root out"
+        ) from None
+
+
+def _write_all(place: Path, contents: dict[str, bytes]) -> Path:
+    """Write the IDX files where torchvision looks for them below a place, and return the place."""
+    for name, content in contents.items():
+        write_atomically(place / _RAW / name, content)
+    return place
+
+
 def _download_fashion_mnist(cache: Path, checksums: dict[str, str]) -> None:
     """Let torchvision download (with its progress bar) beside the cache, check, and move whole files into the cache."""
     from torchvision.datasets import FashionMNIST
 
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"Fashion-MNIST is not in {DEBIAN_FASHION_MNIST} and cannot be kept in {cache} ({error}): name a directory "
+            f"that can be written in XDG_CACHE_HOME, or install Debian's package dataset-fashion-mnist, or give "
+            f"root=DIRECTORY with the four IDX files, or use subset='quick'"
+        ) from error
     with tempfile.TemporaryDirectory(dir=cache.parent) as directory:
         try:
             FashionMNIST(directory, download=True)

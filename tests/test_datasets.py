@@ -236,6 +236,22 @@ def test_damaged_cached_file_is_refused_by_name(small_full: Path, own_cache: Pat
         load_fashion_mnist("full")
 
 
+def test_files_of_the_other_subset_are_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is of subset='quick', not 'full': ask for that one"):
+        load_fashion_mnist("full", root=RAW)
+
+
+def test_without_a_cache_that_can_be_written_the_data_are_loaded_or_the_ways_out_named(
+    small_full: Path, no_network: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(load_fashion_mnist("full").train.data) > 0
+    shutil.rmtree(small_full)
+    with pytest.raises(FileNotFoundError, match=r"XDG_CACHE_HOME.*dataset-fashion-mnist.*root=DIRECTORY.*'quick'"):
+        load_fashion_mnist("full")
+
+
 def test_missing_file_beside_the_others_is_named(small_full: Path) -> None:
     (small_full / "train-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(ValueError, match="lacks train-labels-idx1-ubyte"):
@@ -245,6 +261,8 @@ def test_missing_file_beside_the_others_is_named(small_full: Path) -> None:
 def test_unknown_subset_and_root_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="subset must be 'quick' or 'full', not 'half'"):
         load_fashion_mnist("half")
+    with pytest.raises(ValueError, match="subset must be 'quick' or 'full'"):
+        load_fashion_mnist(["full"])
     with pytest.raises(ValueError, match="root is no directory"):
         load_fashion_mnist("full", root=tmp_path / "nowhere")
 
