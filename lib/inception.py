@@ -84,9 +84,7 @@ class SmallInception(nn.Module):
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10) -> None:
         super().__init__()
-        for name, value in (("in_channels", in_channels), ("num_classes", num_classes)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        _check_whole(in_channels=in_channels, num_classes=num_classes)
         self.in_channels = in_channels
         self.features = nn.Sequential(  # the comments give the output, channels x height x width
             ConvModule(in_channels, 96, 3),  # 96 x 28 x 28
@@ -119,8 +117,10 @@ class SmallInception(nn.Module):
         Raises
         ------
         ValueError
-            For images of another shape, or of whole numbers (uint8) that were not normalised.
+            For images of another shape or precision, or of whole numbers (uint8) that were not normalised.
         """
+        if not isinstance(x, Tensor):
+            raise ValueError(f"x must be a tensor, not {type(x).__name__}: torch.as_tensor makes one of an array")
         wanted = (self.in_channels, self.image_size, self.image_size)
         if x.ndim != 4 or tuple(x.shape[1:]) != wanted:
             raise ValueError(
@@ -129,6 +129,9 @@ class SmallInception(nn.Module):
             )
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point, not {x.dtype}: normalise the images first")
+        own = self.classifier.weight.dtype
+        if x.dtype != own and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(f"x is {x.dtype} and the network {own}: convert one of them, or use torch.autocast")
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
@@ -197,7 +200,7 @@ class NaiveInceptionModule(_ParallelBranches):
     def __init__(
         self, in_channels: int = 256, channels_1x1: int = 128, channels_3x3: int = 192, channels_5x5: int = 96
     ) -> None:
-        _check_channels(
+        _check_whole(
             in_channels=in_channels, channels_1x1=channels_1x1, channels_3x3=channels_3x3, channels_5x5=channels_5x5
         )
         super().__init__(
@@ -254,7 +257,7 @@ class ReducedInceptionModule(_ParallelBranches):
         channels_5x5: int = 96,
         channels_pool: int = 64,
     ) -> None:
-        _check_channels(
+        _check_whole(
             in_channels=in_channels,
             channels_1x1=channels_1x1,
             reduce_3x3=reduce_3x3,
@@ -278,7 +281,7 @@ class ReducedInceptionModule(_ParallelBranches):
         self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + channels_pool
 
 
-def _check_channels(**channels: int) -> None:
-    for name, value in channels.items():
+def _check_whole(**values: int) -> None:
+    for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")

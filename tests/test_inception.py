@@ -109,7 +109,21 @@ def test_images_that_were_not_normalised_are_refused() -> None:
         SmallInception()(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
 
 
-@pytest.mark.parametrize("arguments", [{"in_channels": 0}, {"num_classes": -1}, {"num_classes": 2.5}])
+def test_arrays_and_other_precisions_than_the_networks_are_refused() -> None:
+    images = torch.zeros(2, 1, 28, 28, dtype=torch.float64)
+    with pytest.raises(ValueError, match="x must be a tensor, not ndarray"):
+        SmallInception()(images.numpy())
+    with pytest.raises(ValueError, match=r"x is torch.float64 and the network torch.float32: convert"):
+        SmallInception()(images)
+    assert SmallInception().double()(images).dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16):
+        assert SmallInception()(images.bfloat16()).dtype == torch.bfloat16
+
+
+SENSELESS_SIZES = [{"in_channels": 0}, {"num_classes": -1}, {"num_classes": 2.5}, {"in_channels": True}]
+
+
+@pytest.mark.parametrize("arguments", SENSELESS_SIZES)
 def test_senseless_sizes_are_refused_by_name(arguments: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         SmallInception(**arguments)
