@@ -7,13 +7,14 @@ import copy
 import hashlib
 import math
 import os
-import pickle
+import threading
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -41,6 +42,11 @@ HISTORY_COLUMNS = (
 )
 CHECKPOINT_FORMAT = "deep-learning-systems-book training checkpoint"
 CHECKPOINT_VERSION = 1
+CHECKPOINT_KEYS = {
+    *("format", "version", "settings", "model", "optimizer", "scheduler", "order", "random_state"),
+    *("history", "diverged", "seconds", "training_seconds"),
+}
+_GLOBAL_GENERATORS = threading.RLock()
 
 
 class Images(Protocol):
@@ -207,8 +213,8 @@ def train(
     _check_arguments(locals())
     device = torch.device(device) if device is not None else default_device()
     chosen = choose_precision(device, precision, channels_last=channels_last)
-    evaluate_every = evaluate_every or len(train_data.data)
-    batch_sizes = [int(size) for size in batch_sizes]
+    evaluate_every = int(evaluate_every or len(train_data.data))
+    seed, micro_batch_size, batch_sizes = int(seed), int(micro_batch_size), [int(size) for size in batch_sizes]
     settings = {
         "model": f"{type(model).__name__} {_digest(*model.state_dict().values())}",
         "train_data": _digest(train_data.data, train_data.targets),
@@ -235,7 +241,7 @@ def train(
     history: list[tuple[float, ...]] = []
     diverged, seconds, training_seconds = False, 0.0, 0.0
 
-    with _reproducible(seed, device):
+    with seeded(seed, device):
         if checkpoint is not None and Path(checkpoint).exists():
             state = load_checkpoint(checkpoint, settings)
             model.load_state_dict(state["model"])
@@ -273,6 +279,7 @@ def train(
                 due = before // evaluate_every < samples_seen // evaluate_every
                 if test_data is not None and not diverged and (due or last):
                     test_loss, test_accuracy = evaluate(model, test_data, precision=chosen, device=device)
+                    diverged = not math.isfinite(test_loss)
                 epoch = samples_seen / len(train_data.data)
                 row = (iteration + 1, samples_seen, epoch, rate, batch_size, loss, accuracy, test_loss, test_accuracy)
                 history.append(row)
@@ -371,7 +378,7 @@ def learning_rate_ramp(
     Raises
     ------
     ValueError
-        For an unknown spacing, fewer than 2 iterations, or rates that do not rise.
+        For an unknown spacing, fewer than 2 iterations, no batch, or rates that do not rise.
 
     References
     ----------
@@ -379,8 +386,8 @@ def learning_rate_ramp(
     """
     if spacing not in ("log", "linear"):
         raise ValueError(f"spacing must be 'log' or 'linear', not {spacing!r}")
-    if iterations < 2:
-        raise ValueError(f"iterations must be at least 2, not {iterations}: the learning rate has to rise")
+    _check_whole("iterations", iterations, 2)
+    _check_whole("batch_size", batch_size)
     if not 0 < lr_start < lr_end < math.inf:
         raise ValueError(f"lr_start must be positive and below lr_end, not lr_start={lr_start!r}, lr_end={lr_end!r}")
     if spacing == "log":
@@ -527,8 +534,8 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     Raises
     ------
     ValueError
-        If columns are missing, there are fewer than 3 candidates, the curve never falls (by 10 % of its first loss), or
-        only one candidate trains.
+        If columns are missing, a rate is not positive, there are fewer than 3 candidates, the curve does not fall (by
+        more than 10 % of its first loss), or only one candidate trains.
 
     Examples
     --------
@@ -539,6 +546,8 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     missing = {"learning_rate", "train_loss"} - set(history.columns)
     if missing:
         raise ValueError(f"history lacks the column {', '.join(sorted(missing))}; it has {', '.join(history.columns)}")
+    if not (history["learning_rate"] > 0).all():
+        raise ValueError("history has learning rates that are not positive numbers: leave their rows out")
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance must lie between 0 and 1, not {tolerance!r}")
     curve = candidate_losses(history)
@@ -548,9 +557,10 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     if not math.isfinite(losses[0]):
         raise ValueError(f"the loss at the smallest learning rate, {rates[0]:g}, is not finite: try smaller ones")
     fall = losses[0] - losses[np.isfinite(losses)].min()
-    if fall < 0.1 * abs(losses[0]):
+    if not fall > 0.1 * abs(losses[0]):
         raise ValueError(
-            f"the loss never falls: it starts at {losses[0]:.4g} and is nowhere below {losses[0] - fall:.4g}; "
+            f"the loss never falls by more than 10 %: it starts at {losses[0]:.4g} and is nowhere below "
+            f"{losses[0] - fall:.4g}; "
             f"try larger learning rates between those that are flat and those that diverge, or train for longer"
         )
     lowest = int(np.flatnonzero(losses < losses[0] - tolerance * fall)[0])
@@ -618,25 +628,30 @@ def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> di
     way_out = "delete it to start afresh, or give another path"
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {os.fspath(path)}")
-    try:
+    try:  # what a damaged file makes zipfile and torch raise is anything
         with zipfile.ZipFile(path) as archive:  # torch.save writes a zip file, which carries a checksum of every part
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:
         raise CheckpointError(f"{refusal}: it is torn, or no checkpoint ({error}); {way_out}") from error
     if damaged:
         raise CheckpointError(f"{refusal}: it is altered or torn ({damaged} fails its checksum); {way_out}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:
         raise CheckpointError(f"{refusal}: it is foreign, more than tensors and plain values; {way_out}") from error
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(f"{refusal}: it is foreign, not written by this training loop; {way_out}")
-    if state["version"] != CHECKPOINT_VERSION:
+    version = state.get("version")
+    if version != CHECKPOINT_VERSION:
+        newer = isinstance(version, int) and version > CHECKPOINT_VERSION
         raise CheckpointError(
-            f"{refusal}: its format is version {state['version']}, "
-            f"{'newer' if state['version'] > CHECKPOINT_VERSION else 'older'} than the {CHECKPOINT_VERSION} read here; "
-            f"use the code that wrote it, or {way_out}"
+            f"{refusal}: its format is version {version}, {'newer' if newer else 'older'} than the "
+            f"{CHECKPOINT_VERSION} read here; use the code that wrote it, or {way_out}"
         )
+    missing = sorted(CHECKPOINT_KEYS - state.keys())
+    if missing or not isinstance(state["settings"], dict):
+        what = f"lacks {', '.join(missing)}" if missing else "has no settings"
+        raise CheckpointError(f"{refusal}: it {what}; {way_out}")
     if settings is not None and state["settings"] != settings:
         theirs = state["settings"]
         different = [
@@ -646,6 +661,24 @@ def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> di
         ]
         raise CheckpointError(f"{refusal}: it belongs to another run ({'; '.join(different)}); {way_out}")
     return state
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Seed torch's global generators, ask for repeatable kernels, and undo both afterwards.
+
+    New layers draw their weights, and dropout its masks, from generators that all threads of a process share. So
+    threads take turns here, whole trainings long; what is to run side by side needs processes.
+    """
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with (
+        _GLOBAL_GENERATORS,
+        torch.random.fork_rng(devices),
+        torch.backends.cudnn.flags(benchmark=False, deterministic=True),
+    ):
+        torch.manual_seed(seed)
+        yield
 
 
 def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momentum: float = 0.0) -> float:
@@ -810,16 +843,13 @@ def _scores(
         images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision.dtype == "bfloat16"):
         scores = model(images)
-    return scores.float(), data.targets[part].to(device)
-
-
-@contextlib.contextmanager
-def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators for a model's own randomness, ask for repeatable kernels, and undo both."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
-        torch.manual_seed(seed)
-        yield
+    targets = data.targets[part]
+    if targets.max() >= scores.shape[1]:
+        raise ValueError(
+            f"the model gives {scores.shape[1]} class scores, but the targets hold the class {targets.max()} "
+            "(classes count from 0): give it as many outputs as there are classes"
+        )
+    return scores.float(), targets.to(device)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
@@ -852,13 +882,24 @@ def _digest(*tensors: Tensor) -> str:
     return sha.hexdigest()[:16]
 
 
+def _check_whole(name: str, value: object, least: int = 1) -> None:
+    """Raise ValueError unless a value is a whole number (Python's or NumPy's) of at least this size."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
 def _check_arguments(arguments: dict) -> None:
     """Raise ValueError for the arguments of `train` that make no sense."""
     for name in ("train_data", "test_data"):
         images = arguments[name]
         if images is None and name == "test_data":
             continue
-        data, targets = images.data, images.targets
+        data, targets = getattr(images, "data", None), getattr(images, "targets", None)
+        if not isinstance(data, Tensor) or not isinstance(targets, Tensor):
+            raise ValueError(
+                f"{name} must have the tensors data and targets, as torchvision's FashionMNIST has, "
+                f"not be {type(images).__name__}"
+            )
         if data.dtype != torch.uint8 or data.ndim != 3 or len(data) == 0:
             raise ValueError(
                 f"{name}.data must be a uint8 tensor (n, height, width) with n > 0, "
@@ -868,17 +909,18 @@ def _check_arguments(arguments: dict) -> None:
             raise ValueError(
                 f"{name}.targets must be an int64 tensor ({len(data)},), not {targets.dtype} {tuple(targets.shape)}"
             )
+        if targets.min() < 0:
+            raise ValueError(f"{name}.targets must be classes from 0, not {targets.min()}: leave such images out")
     sizes = arguments["batch_sizes"]
-    if isinstance(sizes, int) or len(sizes) == 0:
+    if not isinstance(sizes, (Sequence, np.ndarray, Tensor)) or isinstance(sizes, str) or len(sizes) == 0:
         raise ValueError(f"batch_sizes must hold the size of every iteration, such as [64] * 1000, not {sizes!r}")
     if min(sizes) < 1 or any(size != int(size) for size in sizes):
         raise ValueError(f"batch_sizes must be whole numbers of at least 1; the smallest is {min(sizes)!r}")
-    if not 0 < arguments["learning_rate"] < math.inf:
-        raise ValueError(f"learning_rate must be positive and finite, not {arguments['learning_rate']!r}")
-    for name, most in (("momentum", 1), ("weight_decay", math.inf)):
-        if not 0 <= arguments[name] < most:
-            raise ValueError(f"{name} must be at least 0 and below {most}, not {arguments[name]!r}")
-    for name in ("micro_batch_size", "checkpoint_every", "evaluate_every"):
-        value = arguments[name]
-        if not (name == "evaluate_every" and value is None) and (value != int(value) or value < 1):
-            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+    for name, most in (("learning_rate", math.inf), ("momentum", 1), ("weight_decay", math.inf)):
+        value, positive = arguments[name], name == "learning_rate"
+        if not isinstance(value, Real) or not 0 <= value < most or (positive and value == 0):
+            limits = "positive and finite" if positive else f"at least 0 and below {most}"
+            raise ValueError(f"{name} must be {limits}, not {value!r}")
+    for name, least in (("micro_batch_size", 1), ("checkpoint_every", 1), ("evaluate_every", 1), ("seed", 0)):
+        if not (name == "evaluate_every" and arguments[name] is None):
+            _check_whole(name, arguments[name], least)

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, MultiStepLR
 from torch_lr_finder import LRFinder
 
@@ -43,6 +44,7 @@ from lib.training import (
     noise_scale,
     save_checkpoint,
     scheduled_learning_rates,
+    seeded,
     select_bounds,
     suggest_learning_rates,
     train,
@@ -222,6 +224,15 @@ def test_progress_is_silent_when_not_a_terminal(capfd: pytest.CaptureFixture) ->
         ("momentum", -0.1),
         ("weight_decay", -1.0),
         ("micro_batch_size", 0),
+        ("micro_batch_size", 8.0),
+        ("evaluate_every", math.inf),
+        ("seed", 1.5),
+        ("seed", -1),
+        ("learning_rate", "0.1"),
+        ("batch_sizes", 16.0),
+        ("batch_sizes", "16"),
+        ("train_data", torch.utils.data.TensorDataset(torch.zeros(4))),
+        ("train_data", SimpleNamespace(data=torch.zeros(4, 6, 6).byte(), targets=-torch.ones(4).long())),
         ("checkpoint_every", 0),
         ("evaluate_every", 0),
         ("precision", "float16"),
@@ -249,6 +260,34 @@ def test_bfloat16_is_chosen_where_the_processor_multiplies_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert choose_precision("cpu")[:2] == (dtype, True)
+
+
+def test_class_without_an_output_is_refused() -> None:
+    data = SimpleNamespace(data=torch.zeros(4, 6, 6, dtype=torch.uint8), targets=torch.tensor([0, 1, 7, 1]))
+    with pytest.raises(ValueError, match=r"gives 4 class scores, but the targets hold the class 7"):
+        short(linear(), data)
+
+
+def test_whole_numbers_of_numpy_make_checkpoints_that_resume(tmp_path: Path) -> None:
+    integers = {"evaluate_every": np.int64(20), "seed": np.int64(1), "micro_batch_size": np.int64(8)}
+    arguments = {"checkpoint": tmp_path / "run.pt", "batch_sizes": np.full(12, 16), **integers}
+    first = short(linear(), images(40), **arguments)
+    pd.testing.assert_frame_equal(short(linear(), images(40), **arguments).history, first.history)
+
+
+def test_threads_share_torchs_generators_and_still_give_the_runs_of_their_seeds() -> None:
+    def trained(seed: int) -> Tensor:
+        with seeded(seed):
+            model = nn.Sequential(nn.Flatten(), nn.Linear(36, 36), nn.Dropout(0.5), nn.Linear(36, 4))
+        short(model, images(40), seed=seed)
+        return model[3].weight.detach()
+
+    before = torch.get_rng_state()
+    alone = [trained(seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(trained, range(8)))
+    assert all(map(torch.equal, alone, together))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_versions_of_torch_that_cannot_tell_get_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,9 +529,11 @@ def test_every_truncated_checkpoint_is_refused_as_torn(checkpoint: Path) -> None
 def test_altered_checkpoint_is_refused_or_holds_the_same_values(checkpoint: Path) -> None:
     content, truth = checkpoint.read_bytes(), load_checkpoint(checkpoint)
     positions = random.Random(0).sample(range(len(content)), 150)
+    headers = [content.rindex(b"PK\x01\x02") + offset for offset in range(46)]  # of the last file in the zip
+    places = [(position, 0x20) for position in positions] + [(place, 1 << bit) for place in headers for bit in range(8)]
     refused = 0
-    for position in positions:
-        checkpoint.write_bytes(content[:position] + bytes([content[position] ^ 0x20]) + content[position + 1 :])
+    for position, mask in places:
+        checkpoint.write_bytes(content[:position] + bytes([content[position] ^ mask]) + content[position + 1 :])
         try:
             state = load_checkpoint(checkpoint)
         except CheckpointError:
@@ -546,6 +587,24 @@ def test_foreign_checkpoint_is_refused_as_foreign(tmp_path: Path, state: object)
     torch.save(state, tmp_path / "run.pt")
     with pytest.raises(CheckpointError, match="foreign"):
         load_checkpoint(tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"version": "2"}, "version 2"), ({"version": None}, "version None"), ({"settings": None}, "has no settings")],
+)
+def test_checkpoint_with_wrong_entries_is_refused(checkpoint: Path, change: dict, reason: str) -> None:
+    save_checkpoint(checkpoint, load_checkpoint(checkpoint) | change)
+    with pytest.raises(CheckpointError, match=reason):
+        short(linear(), images(40), checkpoint=checkpoint)
+
+
+def test_checkpoint_that_lacks_an_entry_is_refused(checkpoint: Path) -> None:
+    state = load_checkpoint(checkpoint)
+    for key in state.keys() - {"format", "version"}:
+        save_checkpoint(checkpoint, {name: value for name, value in state.items() if name != key})
+        with pytest.raises(CheckpointError, match=f"lacks {key}"):
+            short(linear(), images(40), checkpoint=checkpoint)
 
 
 def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
@@ -607,6 +666,8 @@ def test_ramp_ends_where_the_loss_diverges() -> None:
         ({"lr_end": 1e-9}, "lr_end"),
         ({"lr_end": math.inf}, "lr_end"),
         ({"iterations": 1}, "iterations"),
+        ({"iterations": 2.5}, "iterations"),
+        ({"batch_size": 0}, "batch_size must"),
         ({"spacing": "cubic"}, "spacing"),
     ],
 )
@@ -787,6 +848,8 @@ def test_bounds_of_synthetic_curves(losses: tuple[float, ...], lowest: int | Non
         ((2.3,) * 10, "never falls"),
         ((2.30, 2.31, 2.29, 2.30, 2.31, 2.28, 2.30, 2.29, 2.31, 2.30), "never falls"),
         ((2.3, 2.3, 2.3, 2.3, 2.4, 2.9, 4.0, 9.0, NAN, NAN), "never falls"),
+        ((0.0,) * 10, "never falls by more than 10 %"),
+        ((2.30, 2.30, 2.25, 2.20, 2.15, 2.10, 2.20, 2.40, NAN, NAN), "never falls by more than 10 %"),
         ((NAN,) * 10, "not finite"),
         ((2.3, 1.0), "at least 3"),
     ],
@@ -799,6 +862,9 @@ def test_curves_without_bounds_are_refused_with_the_reason(losses: tuple[float, 
 def test_history_without_the_columns_and_senseless_tolerance_are_refused() -> None:
     with pytest.raises(ValueError, match="lacks the column train_loss"):
         select_bounds(pd.DataFrame({"learning_rate": RATES}))
+    for rate in (-1.0, 0.0, NAN):
+        with pytest.raises(ValueError, match="not positive"):
+            select_bounds(pd.DataFrame({"learning_rate": [rate, 0.1, 0.2, 0.3], "train_loss": [2.3, 2.3, 1.0, 0.5]}))
     with pytest.raises(ValueError, match="tolerance"):
         select_bounds(curve(2.3, 1.0, 0.5), tolerance=1.5)
 
