@@ -40,10 +40,12 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, groupby
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,7 @@ from lib.training import (
     load_checkpoint,
     mean_by_samples,
     scheduled_learning_rates,
+    seeded,
     select_bounds,
     train,
 )
@@ -79,6 +82,8 @@ COUNTS = ("iteration", "samples_seen", "batch_size")  # the columns of a history
 HISTORY_ROWS = 300  # a stored history is thinned to about this many rows
 CANDIDATES = tuple(float(f"{rate:.6g}") for rate in np.logspace(-9, 1, 10))
 ASSUMED_IMAGES_PER_SECOND = 250  # of 2 cores with AVX-512 BF16, until something has been measured
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 EXPERIMENTS = {
     "lr-range": "training loss of 10 constant learning rates from 1e-9 to 1e1, batch 64, same initialisation",
@@ -157,28 +162,31 @@ def plan(
     precision : {"auto", "float32", "bfloat16"}
         See `lib.training.choose_precision`; what "auto" chose is recorded in the result.
     micro_batch_size : int
-        See `lib.training.train`. A smaller one changes what batch normalisation sees, so it makes another unit.
+        See `lib.training.train`. A smaller one changes what batch normalisation sees, so it makes another unit. The
+        bounds of the arms are those of the default all the same.
     results : path
         Where lr-range's results are found, from which the arms take their bounds.
 
     Raises
     ------
     ValueError
-        For an unknown name or profile, or seeds or a micro_batch_size that make no sense.
+        For an unknown name, profile or precision, or seeds or a micro_batch_size that make no sense.
     MissingResults
         If the bounds are needed and lr-range has not finished.
     """
-    if name not in EXPERIMENTS:
-        raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, not {name!r}")
-    if profile not in PROFILES:
-        raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
+    _check_choice("name", name, EXPERIMENTS)
+    _check_choice("profile", profile, PROFILES)
+    _check_choice("precision", precision, PRECISIONS)
     size = PROFILES[profile]
     if seeds is None:
         seeds = size.seeds[:1] if name == "lr-range" else size.seeds
-    if any(not isinstance(seed, int) or seed < 0 for seed in seeds):
-        raise ValueError(f"seeds must be whole numbers of at least 0, not {list(seeds)!r}")
-    if not isinstance(micro_batch_size, int) or micro_batch_size < 1:
+    if not np.iterable(seeds) or any(not _is_whole(seed) or seed < 0 for seed in seeds):
+        raise ValueError(f"seeds must be a list of whole numbers of at least 0, not {seeds!r}")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must differ from one another, not {list(seeds)!r}")
+    if not _is_whole(micro_batch_size) or micro_batch_size < 1:
         raise ValueError(f"micro_batch_size must be a whole number of at least 1, not {micro_batch_size!r}")
+    seeds, micro_batch_size = [int(seed) for seed in seeds], int(micro_batch_size)
 
     def settings(seed: int, learning_rate: float, batch_sizes: list[int], schedule: dict | None = None) -> dict:
         return {
@@ -237,9 +245,10 @@ def bounds(profile: str = "quick", *, precision: str = "auto", results: Path = R
     curve = load_results("lr-range", profile, precision=precision, results=results)
     missing = len(CANDIDATES) - len(curve)
     if missing:
+        options = f" --precision {precision}" * (precision != "auto") + f" --results {results}" * (results != RESULTS)
         raise MissingResults(
             f"lr-range {profile} lacks {missing} of its {len(CANDIDATES)} candidates, from which lr_min and lr_max are "
-            f"chosen: first run `python -m lib.experiments run lr-range --profile {profile}`"
+            f"chosen: first run `python -m lib.experiments run lr-range --profile {profile}{options}`"
         )
     losses = [math.inf if result["diverged"] else result["summary"]["train_loss"] for result in curve]
     rates = [result["settings"]["learning_rate"] for result in curve]
@@ -267,7 +276,7 @@ def run(
     name, profile, seeds, precision, micro_batch_size
         See `plan`.
     fresh : bool
-        Forget the results and checkpoints of these units first.
+        Forget the results and checkpoints of all these units first.
     results, checkpoints : path
         Directories. Default: book/results, and the user's cache.
 
@@ -277,28 +286,46 @@ def run(
         See `load_results`. A unit that another process is training is left to it, and is missing here.
     """
     units = plan(name, profile, seeds, precision=precision, micro_batch_size=micro_batch_size, results=results)
-    checkpoints = checkpoints or checkpoint_directory()
-    finished = Parallel()(delayed(run_unit)(unit, results, checkpoints, fresh=fresh) for unit in units)
+    results, checkpoints = Path(results), Path(checkpoints or checkpoint_directory())
+    if fresh:
+        forget(units, results, checkpoints)
+    finished = Parallel()(delayed(run_unit)(unit, results, checkpoints) for unit in units)
     return [result for result in finished if result is not None]
+
+
+def forget(units: Sequence[dict], results: Path, checkpoints: Path) -> None:
+    """Delete the results and checkpoints of units, except of those that another process is training."""
+    for unit in map(unit_id, units):
+        with _lock(checkpoints / f"{unit}.lock") as mine:
+            if mine:
+                for path in (results / f"{unit}.json", *_traces(unit, checkpoints)):
+                    path.unlink(missing_ok=True)
+
+
+def _traces(unit: str, checkpoints: Path) -> list[Path]:
+    """Where a unit that has not finished keeps its checkpoint and its history, and what a kill may leave of writing."""
+    return [checkpoints / f"{unit}{ending}" for ending in (".pt", ".pt.tmp", ".attempts.json")]
 
 
 def run_unit(
     settings: dict, results: Path, checkpoints: Path, *, fresh: bool = False, progress: bool | None = None
 ) -> dict | None:
     """Train one unit unless its result exists, resuming from its checkpoint; None if another process is at it."""
-    unit = unit_id(settings)
+    unit, results, checkpoints = unit_id(settings), Path(results), Path(checkpoints)
+    if fresh:
+        forget([settings], results, checkpoints)
     result_path, checkpoint = results / f"{unit}.json", checkpoints / f"{unit}.pt"
     attempts_path = checkpoints / f"{unit}.attempts.json"
     with _lock(checkpoints / f"{unit}.lock") as mine:
         if not mine:
             LOG.warning("%s: left to the process that is training it", unit)
             return None
-        if fresh:
-            for path in (result_path, checkpoint, attempts_path):
-                path.unlink(missing_ok=True)
         if result_path.exists():
-            LOG.info("%s, finished before", _result_line(read_result(result_path)))
-            return read_result(result_path)
+            result = read_result(result_path)
+            for path in _traces(unit, checkpoints):  # a kill may have come between storing the result and deleting them
+                path.unlink(missing_ok=True)
+            LOG.info("%s, finished before", _result_line(result))
+            return result
         earlier = json.loads(attempts_path.read_text()) if checkpoint.exists() and attempts_path.exists() else []
         attempt = _provenance()
         write_atomically(attempts_path, json.dumps([*earlier, attempt]).encode())
@@ -330,8 +357,8 @@ def run_unit(
         }
         validate_result(result)
         write_atomically(result_path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
-        checkpoint.unlink(missing_ok=True)
-        attempts_path.unlink(missing_ok=True)
+        for path in _traces(unit, checkpoints):
+            path.unlink(missing_ok=True)
         LOG.info("%s", _result_line(result))
         return read_result(result_path)
 
@@ -357,8 +384,7 @@ def train_unit(
     run : TrainingRun
     """
     data = load_fashion_mnist(settings["data"].split()[-1])
-    with torch.random.fork_rng():
-        torch.manual_seed(settings["seed"])
+    with seeded(settings["seed"]):
         model = SmallInception()
     run = train(
         model,
@@ -414,19 +440,32 @@ def load_results(
     """Results of the finished units of an experiment with its present settings; its history is a DataFrame.
 
     The rows of a history are thinned: see `thin`. Keys are those of `validate_result`.
+
+    Raises
+    ------
+    ValueError
+        If a file is damaged, or the results were computed in different precisions, so that they cannot be compared:
+        "auto" chooses another one on another processor.
     """
     units = plan(name, profile, seeds, precision=precision, micro_batch_size=micro_batch_size, results=results)
-    paths = [results / f"{unit_id(unit)}.json" for unit in units]
-    return [read_result(path) for path in paths if path.exists()]
+    paths = [Path(results) / f"{unit_id(unit)}.json" for unit in units]
+    stored = [read_result(path) for path in paths if path.exists()]
+    computed_in = {result["provenance"]["precision"] for result in stored}
+    if len(computed_in) > 1:
+        raise ValueError(
+            f"the results of {name} {profile} in {results} mix {' and '.join(sorted(computed_in))}, since processors "
+            f"choose differently: keep those of one in a directory of its own (--results), or choose with --precision"
+        )
+    return stored
 
 
 def read_result(path: Path) -> dict:
     """A stored result, checked, with its history as a DataFrame (null is NaN)."""
-    result = json.loads(Path(path).read_text())
     try:
+        result = json.loads(Path(path).read_text())
         validate_result(result)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except ValueError as error:  # of the JSON too
+        raise ValueError(f"{path} is no valid result: {error}; delete it, and run the unit again") from error
     return {
         **result,
         "history": pd.DataFrame(result["history"]).astype(
@@ -560,7 +599,7 @@ def thin(history: pd.DataFrame, rows: int) -> pd.DataFrame:
     """A history of about so many rows, each joining the iterations since the row before it.
 
     Training loss and accuracy are means over their samples; the other columns are those of the last iteration. A row
-    ends at every evaluation, and joins no batches of different size.
+    ends at every evaluation, and joins no batches of different size. Where a loss is missing (NaN), so is its row's.
     """
     window = history["samples_seen"].sub(1) // math.ceil(history["samples_seen"].iloc[-1] / rows)
     evaluated = history["test_loss"].notna().shift(fill_value=False).cumsum()
@@ -569,7 +608,8 @@ def thin(history: pd.DataFrame, rows: int) -> pd.DataFrame:
     thinned = groups.tail(1).reset_index(drop=True)
     for column in ("train_loss", "train_accuracy"):
         weighted = (history[column] * history["batch_size"]).groupby([window, evaluated, resized], sort=False)
-        thinned[column] = (weighted.sum(min_count=1) / groups["batch_size"].sum()).to_numpy()
+        complete = weighted.count() == groups.size()
+        thinned[column] = (weighted.sum() / groups["batch_size"].sum()).where(complete).to_numpy()
     return thinned
 
 
@@ -635,6 +675,16 @@ def validate_result(result: dict) -> None:
         for key, kind in keys.items():
             if not isinstance(values[key], kind) or (isinstance(values[key], bool) and kind in (int, number)):
                 raise ValueError(f"{key} in {where} has the wrong type: {values[key]!r}")
+    made, summary = result["provenance"], result["summary"]
+    if made["wall_seconds"] < 0 or made["images_per_second"] < 0 or made["threads"] < 1 or not made["versions"]:
+        raise ValueError("wall_seconds, images_per_second, threads or versions in provenance make no sense")
+    columns = [*result["history"].items(), *((key, [value]) for key, value in summary.items())]
+    for column, values in columns:
+        whole, most = column in COUNTS, 1 if column.endswith("accuracy") else math.inf
+        kind = int if whole else (*number, type(None))
+        for value in values:
+            if not isinstance(value, kind) or isinstance(value, bool) or not (value is None or 0 <= value <= most):
+                raise ValueError(f"{column} holds {value!r}, which it cannot be")
     if result["schema"] != SCHEMA_VERSION:
         raise ValueError(f"schema is {result['schema']}, and {SCHEMA_VERSION} is known here")
     if result["unit"] != unit_id(result["settings"]):
@@ -661,10 +711,13 @@ def status(
     Returns
     -------
     DataFrame
-        One row a unit: experiment, unit, state ("done", "running", "interrupted", "left", or "waits for lr-range"),
-        fraction of its samples seen, and estimated hours left at the speed measured on this machine so far.
+        One row a unit: experiment, unit, state ("done", "running", "interrupted", "left", "waits for lr-range", or
+        "damaged": the result or the checkpoint cannot be read), fraction of its samples seen, and estimated hours left
+        at the speed measured on this machine so far. After the planned units come others of this profile, of more seeds
+        or other settings, that are finished.
     """
-    checkpoints = checkpoints or checkpoint_directory()
+    _check_choice("profile", profile, PROFILES)
+    results, checkpoints = Path(results), Path(checkpoints or checkpoint_directory())
     size = PROFILES[profile]
     rate = measured_speed(results) or ASSUMED_IMAGES_PER_SECOND
     rows = []
@@ -678,26 +731,48 @@ def status(
         for settings in units:
             unit = unit_id(settings)
             samples = sum(batch_size * count for batch_size, count in settings["batch_sizes"])
-            seen = 0
-            lock = checkpoints / f"{unit}.lock"
-            with contextlib.suppress(CheckpointError, FileNotFoundError):
-                seen = int(load_checkpoint(checkpoints / f"{unit}.pt")["history"][-1, 1])
-            if (results / f"{unit}.json").exists():
-                state, seen = "done", samples
-            elif lock.exists() and not _is_free(lock):
-                state = "running"
-            else:
-                state = "interrupted" if seen else "left"
+            state, seen = _state(unit, samples, results, checkpoints)
             rows.append((name, unit, state, seen / samples, (samples - seen) / rate / 3600))
+    planned = {row[1] for row in rows}
+    others = [result for result in _stored(results) if result["profile"] == profile and result["unit"] not in planned]
+    rows += [(result["experiment"], result["unit"], "done", 1.0, 0.0) for result in others]
     return pd.DataFrame(rows, columns=["experiment", "unit", "state", "seen", "hours_left"])
+
+
+def _state(unit: str, samples: int, results: Path, checkpoints: Path) -> tuple[str, int]:
+    """How far a planned unit is: its state as in `status`, and the samples seen."""
+    path, lock = results / f"{unit}.json", checkpoints / f"{unit}.lock"
+    running = lock.exists() and not _is_free(lock)
+    if path.exists():
+        with contextlib.suppress(ValueError):
+            read_result(path)
+            return "done", samples
+        return "damaged", 0
+    try:
+        seen = int(load_checkpoint(checkpoints / f"{unit}.pt")["history"][-1, 1])
+    except FileNotFoundError:
+        seen = 0
+    except CheckpointError:
+        return "running" if running else "damaged", 0
+    return "running" if running else "interrupted" if seen else "left", seen
+
+
+def _stored(results: Path) -> list[dict]:
+    """Every readable result of a directory; what else lies there is named in the log."""
+    stored = []
+    for path in sorted(Path(results).glob("*.json")):
+        try:
+            stored.append(read_result(path))
+        except ValueError as error:
+            LOG.warning("%s", error)
+    return stored
 
 
 def measured_speed(results: Path = RESULTS) -> float | None:
     """Median images a second, evaluations included, of the stored results made on this device; None without any."""
-    stored = [read_result(path) for path in sorted(results.glob("*.json"))]
     speeds = [
         result["summary"]["samples_seen"] / result["provenance"]["wall_seconds"]
-        for result in stored
+        for result in _stored(results)
         if result["provenance"]["device_name"] == _device_name() and result["provenance"]["wall_seconds"] > 0
     ]
     return float(np.median(speeds)) if speeds else None
@@ -707,7 +782,7 @@ def _summary(history: pd.DataFrame) -> dict:
     """Training loss and accuracy over the last epoch, and the last evaluation."""
     last_epoch = history[history["epoch"] > history["epoch"].iloc[-1] - 1]
     loss = float(candidate_losses(history.assign(learning_rate=0.0)).iloc[0])
-    evaluated = history[["test_loss", "test_accuracy"]].dropna().tail(1)
+    evaluated = history.loc[history["test_accuracy"].notna(), ["test_loss", "test_accuracy"]].tail(1)
     test = evaluated.iloc[0].to_dict() if len(evaluated) else {"test_loss": None, "test_accuracy": None}
     accuracy = float(np.average(last_epoch["train_accuracy"], weights=last_epoch["batch_size"]))
     summary = {"train_loss": loss, "train_accuracy": accuracy, **test}
@@ -770,17 +845,33 @@ def _lock(path: Path) -> Iterator[bool]:
     """Whether this process got the lock; the system frees it however the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
+        for attempt in range(10):  # another process may just be looking whether it is free
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01 * attempt)
         else:
-            yield True
+            yield False
+            return
+        yield True
 
 
 def _is_free(path: Path) -> bool:
-    with _lock(path) as mine:
-        return mine
+    """Whether no process holds the lock; a shared lock, so that those who look do not see one another."""
+    with open(path) as file, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -806,7 +897,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status_parser = commands.add_parser("status", help="what is done, running and left, and the estimated hours")
     for subparser, default in ((run_parser, "quick"), (status_parser, None)):
         subparser.add_argument("--profile", choices=PROFILES, default=default, help=f"default: {default or 'both'}")
-        subparser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+        subparser.add_argument("--precision", choices=PRECISIONS, default="auto")
         subparser.add_argument("--results", type=Path, default=RESULTS, help="directory (default: book/results)")
         subparser.add_argument(
             "--checkpoints", type=Path, default=None, help="directory (default: in the user's cache)"
@@ -815,32 +906,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "list":
         _print_list()
         return 0
-    if options.command == "status":
-        places = {key: getattr(options, key) for key in ("precision", "results", "checkpoints")}
-        for profile in [options.profile] if options.profile else PROFILES:
-            _print_status(profile, status(profile, **places))
-        return 0
-    what = {"precision": options.precision, "micro_batch_size": options.micro_batch_size, "results": options.results}
-    how = {"fresh": options.fresh, "progress": None if options.jobs == 1 else False}
-    places = options.results, options.checkpoints or checkpoint_directory()
+    checkpoints = options.checkpoints or checkpoint_directory()
     try:
-        for units in _programme(options.name, options.profile, options.seeds, **what):
-            Parallel(n_jobs=options.jobs)(delayed(_run_and_say)(unit, *places, **how) for unit in units)
-    except (MissingResults, CheckpointError, FileNotFoundError, ValueError) as error:
+        if options.command == "status":
+            for profile in [options.profile] if options.profile else PROFILES:
+                places = {"results": options.results, "checkpoints": checkpoints}
+                _print_status(profile, status(profile, precision=options.precision, **places))
+            return 0
+        what = {
+            "seeds": options.seeds,
+            "precision": options.precision,
+            "micro_batch_size": options.micro_batch_size,
+            "results": options.results,
+        }
+        if options.fresh:  # all of them before the first is trained: an interruption leaves no old ones among the new
+            old = []
+            with contextlib.suppress(MissingResults):
+                for units in _programme(options.name, options.profile, **what):
+                    old += units
+            forget(old, options.results, checkpoints)
+        progress = None if options.jobs == 1 else False
+        for units in _programme(options.name, options.profile, **what):
+            workers = Parallel(n_jobs=options.jobs)
+            workers(delayed(_run_and_say)(unit, options.results, checkpoints, progress=progress) for unit in units)
+    except (MissingResults, CheckpointError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _programme(name: str, profile: str, seeds: list[int] | None, **settings: object) -> Iterator[list[dict]]:
+def _programme(
+    name: str, profile: str, *, seeds: list[int] | None, micro_batch_size: int, **settings: object
+) -> Iterator[list[dict]]:
     """Lists of independent units; "all" takes the arms seed by seed, so that the comparison can be made early."""
     if name != "all":
-        yield plan(name, profile, seeds, **settings)
+        yield plan(name, profile, seeds, micro_batch_size=micro_batch_size, **settings)
         return
-    yield plan("lr-range", profile, **settings)
+    yield plan("lr-range", profile, **settings)  # at the default micro_batch_size, from which the bounds are taken
     arms = [arm for arm in EXPERIMENTS if arm != "lr-range"]
     by_seed = [(seed, arm) for seed in seeds or PROFILES[profile].seeds for arm in arms]
-    yield list(chain(*(plan(arm, profile, [seed], **settings) for seed, arm in by_seed)))
+    units = (plan(arm, profile, [seed], micro_batch_size=micro_batch_size, **settings) for seed, arm in by_seed)
+    yield list(chain(*units))
 
 
 def _run_and_say(*arguments: object, **options: object) -> None:

@@ -33,8 +33,8 @@ from torch import nn
 from lib import experiments
 from lib.datasets import DEBIAN_FASHION_MNIST
 from lib.experiments import (
-    CANDIDATES,
     EXPERIMENTS,
+    CANDIDATES,
     PROFILES,
     RESULTS,
     LearningRateBounds,
@@ -231,6 +231,9 @@ def test_smaller_micro_batches_are_trained_and_found_apart_from_the_others(
         (("clr", "fast"), "profile"),
         (("lr-range", "quick", [-1]), "seeds"),
         (("lr-range", "quick", [0.5]), "seeds"),
+        (("lr-range", "quick", [True]), "seeds"),
+        (("lr-range", "quick", 0), "seeds must be a list"),
+        (("lr-range", "quick", [0, 0]), "seeds must differ"),
     ],
 )
 def test_senseless_requests_are_refused_by_name(arguments: tuple, named: str) -> None:
@@ -238,6 +241,9 @@ def test_senseless_requests_are_refused_by_name(arguments: tuple, named: str) ->
         plan(*arguments)
     with pytest.raises(ValueError, match="micro_batch_size"):
         plan("lr-range", micro_batch_size=0)
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bfloat16, not 'float16'"):
+        plan("lr-range", precision="float16")
+    assert plan("lr-range", seeds=np.arange(2)) == plan("lr-range", seeds=[0, 1])
 
 
 # ------------------------------------------------------------------ running
@@ -297,18 +303,14 @@ def test_diverged_candidate_ends_itself_and_not_the_sweep(tiny: dict, monkeypatc
 @pytest.fixture
 def cluster() -> Iterator[list]:
     """What was submitted to a joblib backend of the name "cluster"."""
-    submitted, one_at_a_time = [], threading.Lock()
+    submitted = []
 
     class Cluster(ThreadingBackend):
-        """Stands in for a cluster's backend; its workers, unlike processes, share a random state and so take turns."""
+        """Stands in for a cluster's backend; its workers share torch's random state, unlike processes."""
 
         def submit(self, function: Callable, callback: Callable | None = None) -> object:
-            def locked() -> object:
-                with one_at_a_time:
-                    return function()
-
             submitted.append(function)
-            return super().submit(locked, callback)
+            return super().submit(function, callback)
 
     joblib.register_parallel_backend("cluster", Cluster)
     yield submitted
@@ -532,6 +534,15 @@ def test_thinned_history_keeps_evaluations_means_and_the_end() -> None:
     assert 100 in thinned["iteration"].tolist()  # no row joins batches of two sizes
 
 
+@pytest.mark.parametrize("rows", [998, 999, 1000])
+def test_thinned_history_makes_no_loss_up_where_one_is_missing(rows: int) -> None:
+    history = pd.DataFrame({"samples_seen": 8 * np.arange(1, rows + 1), "batch_size": 8, "test_loss": math.nan})
+    history = history.assign(train_loss=3.0, train_accuracy=0.5)
+    history.loc[rows - 1, "train_loss"] = math.nan
+    losses = thin(history, 300)["train_loss"]
+    assert losses.iloc[:-1].tolist() == [3.0] * (len(losses) - 1) and math.isnan(losses.iloc[-1])
+
+
 def test_thinning_a_short_history_changes_nothing() -> None:
     history = pd.DataFrame({"samples_seen": [8, 16, 24], "batch_size": 8, "train_loss": [3.0, 2.0, math.nan]})
     history = history.assign(train_accuracy=[0.1, 0.2, 0.3], test_loss=[math.nan, 1.0, math.nan])
@@ -593,12 +604,49 @@ def test_schema_refuses_a_result_that_lacks_any_key_or_has_another(stored: dict)
         ("summary", "samples_seen", 7),
         ("history", "train_loss", []),
         ("history", "samples_seen", None),
+        ("provenance", "wall_seconds", -5),
+        ("provenance", "versions", {}),
+        ("summary", "test_accuracy", 93.2),
+        ("summary", "test_loss", math.nan),
     ],
 )
 def test_schema_refuses_values_without_sense(stored: dict, section: str, key: str, value: object) -> None:
     (stored[section] if section else stored)[key] = value
     with pytest.raises(ValueError):
         validate_result(stored)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("train_loss", "oops"), ("test_accuracy", 93.2), ("iteration", 1.5), ("samples_seen", None), ("batch_size", True)],
+)
+def test_schema_refuses_a_history_with_a_value_without_sense(stored: dict, column: str, value: object) -> None:
+    stored["history"][column][0] = value
+    with pytest.raises(ValueError):
+        validate_result(stored)
+
+
+def test_torn_result_is_refused_by_name_and_found_by_status(
+    stored: dict, tiny: dict, capsys: pytest.CaptureFixture
+) -> None:
+    path = next(tiny["results"].iterdir())
+    path.write_text(path.read_text()[:700])
+    (tiny["results"] / "notes.json").write_text("{}")
+    assert main(["run", "lr-range", *arguments_for(tiny)]) == 1
+    assert re.search(rf"{path.name} is no valid result.*delete it", capsys.readouterr().err)
+    assert status("quick", **tiny).set_index("unit").loc[stored["unit"], "state"] == "damaged"
+    assert main(["status", "--profile", "quick", *arguments_for(tiny)]) == 0
+
+
+def test_results_of_two_precisions_are_not_compared(tiny: dict) -> None:
+    run("lr-range", **tiny)
+    path = next(tiny["results"].iterdir())
+    stored = json.loads(path.read_text())
+    other = "float32" if stored["provenance"]["precision"] == "bfloat16" else "bfloat16"
+    path.write_text(json.dumps(stored | {"provenance": stored["provenance"] | {"precision": other}}))
+    for read in (load_results, lambda _, results: bounds(results=results)):
+        with pytest.raises(ValueError, match=r"mix bfloat16 and float32.*--precision"):
+            read("lr-range", results=tiny["results"])
 
 
 def test_altered_result_is_refused_by_name(stored: dict, tiny: dict) -> None:
@@ -689,6 +737,88 @@ def test_command_resumes_unless_told_to_start_afresh(tiny: dict) -> None:
     assert not changed_by()
     assert not changed_by("--resume")
     assert changed_by("--fresh")
+
+
+def test_interrupted_fresh_start_leaves_no_old_results_among_the_new(
+    tiny: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for start_afresh in (
+        lambda: run("lr-range", fresh=True, **tiny),
+        lambda: main(["run", "all", "--fresh", *arguments_for(tiny)]),
+    ):
+        assert main(["run", "all", *arguments_for(tiny)]) == 0
+        assert len(list(tiny["results"].iterdir())) == 13
+        trained = []
+
+        def interrupted(settings: dict, trained: list = trained, **options: object) -> object:
+            if len(trained) == 2:
+                raise KeyboardInterrupt
+            trained.append(unit_id(settings))
+            return train_unit(settings, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(experiments, "train_unit", interrupted)
+            start_afresh()
+        left = {path.stem for path in tiny["results"].glob("lr-range-*")}
+        assert left == set(trained)
+    assert {path.stem for path in tiny["results"].iterdir()} == set(trained)
+
+
+def test_finished_unit_leaves_nothing_in_the_cache(tiny: dict) -> None:
+    unit = plan("lr-range")[0]
+    run_unit(unit, **tiny)
+    for ending in (".pt", ".pt.tmp", ".attempts.json"):  # as if killed between storing the result and cleaning up
+        (tiny["checkpoints"] / f"{unit_id(unit)}{ending}").touch()
+    run_unit(unit, **tiny)
+    assert [path.suffix for path in tiny["checkpoints"].iterdir()] == [".lock"]
+
+
+def test_all_arms_in_smaller_parts_take_the_usual_bounds(tiny: dict) -> None:
+    assert main(["run", "all", "--micro-batch-size", "8", *arguments_for(tiny)]) == 0
+    parts = [read_result(path)["settings"]["micro_batch_size"] for path in tiny["results"].iterdir()]
+    assert sorted(parts) == [8] * 3 + [256] * 10
+
+
+def test_missing_bounds_name_the_command_with_its_options(tiny: dict, capsys: pytest.CaptureFixture) -> None:
+    assert main(["run", "clr", "--precision", "float32", *arguments_for(tiny)]) == 1
+    advice = re.search("run `python -m lib.experiments (.*)`", capsys.readouterr().err).group(1).split()
+    assert main([*advice, "--checkpoints", str(tiny["checkpoints"])]) == 0
+    assert main(["run", "clr", "--precision", "float32", *arguments_for(tiny)]) == 0
+
+
+def test_status_shows_finished_units_of_other_seeds(tiny: dict) -> None:
+    unit = plan("lr-range", seeds=[3])[0]
+    run_unit(unit, **tiny)
+    assert status("quick", **tiny).set_index("unit").loc[unit_id(unit), "state"] == "done"
+    with pytest.raises(ValueError, match="profile must be one of quick, full, not 'fast'"):
+        status("fast", **tiny)
+
+
+def test_looking_at_a_lock_never_keeps_a_run_from_it(tmp_path: Path) -> None:
+    lock, stop = tmp_path / "unit.lock", threading.Event()
+    lock.touch()
+
+    def look() -> None:
+        while not stop.is_set():
+            experiments._is_free(lock)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(200):
+            with experiments._lock(lock) as mine:
+                assert mine
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def test_loss_that_is_not_finite_in_the_last_evaluation_is_divergence(tiny: dict) -> None:
+    (unit,) = (unit for unit in plan("lr-range") if unit["learning_rate"] == 1e-9)
+    unit = unit | {"learning_rate": 3e38, "batch_sizes": [[64, 1]]}
+    result = run_unit(unit, **tiny)
+    assert result["diverged"] and result["summary"]["test_loss"] is None
+    assert run_unit(unit, **tiny)["unit"] == result["unit"]  # and its line can be printed again
 
 
 def test_status_estimates_hours_from_the_measured_speed(tiny: dict, known_bounds: LearningRateBounds) -> None:
