@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +34,8 @@ from torch import nn
 from lib import experiments
 from lib.datasets import DEBIAN_FASHION_MNIST
 from lib.experiments import (
-    EXPERIMENTS,
     CANDIDATES,
+    EXPERIMENTS,
     PROFILES,
     RESULTS,
     LearningRateBounds,
@@ -850,7 +851,10 @@ def test_module_runs_as_a_command() -> None:
 
 def test_command_runs_units_in_processes_of_their_own(tmp_path: Path) -> None:
     # stored units are only looked up, but by worker processes, which have to find the code
-    arguments = ["run", "batch-growth", "--seeds", "0", "1", "--jobs", "2", "--checkpoints", str(tmp_path)]
+    for path in RESULTS.glob("*-quick-*.json"):
+        shutil.copy(path, tmp_path)
+    places = ["--results", str(tmp_path), "--checkpoints", str(tmp_path / "checkpoints")]
+    arguments = ["run", "batch-growth", "--seeds", "0", "1", "--jobs", "2", *places]
     command = [sys.executable, "-m", "lib.experiments", *arguments]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert sorted(re.findall(r"batch-growth-quick-seed(\d).*finished before", shown)) == ["0", "1"]
