@@ -284,7 +284,7 @@ def _read_fashion_mnist(path: Path, name: str, subset: str) -> bytes:
         if other is None:
             raise
         raise ValueError(
-            f"{path} is of subset={other!r}, not {subset!r}: ask for that one, or leave root out"
+            f"{path} is of subset={other!r}, not {subset!r}: ask for that one, or take it away there"
         ) from None
 
 
@@ -301,6 +301,7 @@ def _download_fashion_mnist(cache: Path, checksums: dict[str, str]) -> None:
 
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=cache.parent).cleanup()
     except OSError as error:
         raise FileNotFoundError(
             f"Fashion-MNIST is not in {DEBIAN_FASHION_MNIST} and cannot be kept in {cache} ({error}): name a directory "

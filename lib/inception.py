@@ -129,9 +129,11 @@ class SmallInception(nn.Module):
             )
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point, not {x.dtype}: normalise the images first")
-        own = self.classifier.weight.dtype
-        if x.dtype != own and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(f"x is {x.dtype} and the network {own}: convert one of them, or use torch.autocast")
+        own = next(self.features.parameters()).dtype
+        kind = x.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        if x.dtype != own and not (autocast and x.dtype != torch.float64):
+            raise ValueError(f"x is {x.dtype} and the network {own}: convert one of them")
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -40,13 +40,14 @@ HISTORY_COLUMNS = (
     "test_loss",
     "test_accuracy",
 )
+PRECISIONS = ("auto", "float32", "bfloat16")
 CHECKPOINT_FORMAT = "deep-learning-systems-book training checkpoint"
 CHECKPOINT_VERSION = 1
 CHECKPOINT_KEYS = {
     *("format", "version", "settings", "model", "optimizer", "scheduler", "order", "random_state"),
     *("history", "diverged", "seconds", "training_seconds"),
 }
-_GLOBAL_GENERATORS = threading.RLock()
+_GENERATORS_IN_USE = threading.RLock()
 
 
 class Images(Protocol):
@@ -119,8 +120,7 @@ def choose_precision(
     channels_last : bool, optional
         Overrides the rule.
     """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
+    check_choice("precision", precision, PRECISIONS)
     device = torch.device(device)
     if precision != "auto":
         dtype, reason = precision, "asked for"
@@ -215,14 +215,15 @@ def train(
     chosen = choose_precision(device, precision, channels_last=channels_last)
     evaluate_every = int(evaluate_every or len(train_data.data))
     seed, micro_batch_size, batch_sizes = int(seed), int(micro_batch_size), [int(size) for size in batch_sizes]
+    learning_rate, momentum, weight_decay = float(learning_rate), float(momentum), float(weight_decay)
     settings = {
         "model": f"{type(model).__name__} {_digest(*model.state_dict().values())}",
         "train_data": _digest(train_data.data, train_data.targets),
         "test_data": None if test_data is None else _digest(test_data.data, test_data.targets),
         "batch_sizes": f"{len(batch_sizes)} of {_digest(torch.tensor(batch_sizes))}",
-        "learning_rate": float(learning_rate),
-        "momentum": float(momentum),
-        "weight_decay": float(weight_decay),
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
         "seed": seed,
         "evaluate_every": evaluate_every,
         "micro_batch_size": micro_batch_size,
@@ -339,6 +340,7 @@ def predict(
 def evaluate(model: nn.Module, data: Images, **settings: object) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy (fraction) in evaluation mode; settings are those of `predict`."""
     scores = predict(model, data, **settings)
+    _check_classes(data.targets, scores)
     targets = data.targets.to(scores.device)
     return F.cross_entropy(scores, targets).item(), (scores.argmax(1) == targets).double().mean().item()
 
@@ -386,8 +388,8 @@ def learning_rate_ramp(
     """
     if spacing not in ("log", "linear"):
         raise ValueError(f"spacing must be 'log' or 'linear', not {spacing!r}")
-    _check_whole("iterations", iterations, 2)
-    _check_whole("batch_size", batch_size)
+    check_whole("iterations", iterations, 2)
+    check_whole("batch_size", batch_size)
     if not 0 < lr_start < lr_end < math.inf:
         raise ValueError(f"lr_start must be positive and below lr_end, not lr_start={lr_start!r}, lr_end={lr_end!r}")
     if spacing == "log":
@@ -523,7 +525,8 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     ----------
     history : DataFrame
         Columns learning_rate and train_loss. Either one row a candidate, or the joined histories of `train` (then each
-        candidate's loss is its mean over the last epoch, and it counts as diverged if its last loss is not finite).
+        candidate's loss is its mean over the last epoch, and it counts as diverged if its last loss, in training or in
+        testing, is not finite).
     tolerance : float
         Noise, as a fraction of the whole fall, in (0, 1).
 
@@ -590,6 +593,9 @@ def candidate_losses(history: pd.DataFrame) -> pd.Series:
             rows = rows.sort_values("epoch")
             if math.isfinite(rows["train_loss"].iloc[-1]):
                 rows = rows[rows["epoch"] > rows["epoch"].iloc[-1] - 1]
+        last = rows.iloc[-1]
+        if math.isfinite(last.get("test_accuracy", math.nan)) and not math.isfinite(last["test_loss"]):
+            return math.inf
         loss = rows["train_loss"].mean(skipna=False)
         return loss if math.isfinite(loss) else math.inf
 
@@ -668,17 +674,30 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch's global generators, ask for repeatable kernels, and undo both afterwards.
 
     New layers draw their weights, and dropout its masks, from generators that all threads of a process share. So
-    threads take turns here, whole trainings long; what is to run side by side needs processes.
+    threads take turns here, whole trainings long, and must not be waited for inside; what is to run side by side needs
+    processes.
     """
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []
     with (
-        _GLOBAL_GENERATORS,
+        _GENERATORS_IN_USE,
         torch.random.fork_rng(devices),
         torch.backends.cudnn.flags(benchmark=False, deterministic=True),
     ):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed devices too that are not restored
+        for own in devices:
+            with torch.cuda.device(own):
+                torch.cuda.manual_seed(seed)
         yield
+
+
+def _free_generators() -> None:
+    """In a forked process, where nobody is left who could."""
+    global _GENERATORS_IN_USE
+    _GENERATORS_IN_USE = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_free_generators)
 
 
 def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momentum: float = 0.0) -> float:
@@ -827,11 +846,21 @@ def _accumulate_gradient(
     loss, correct = 0.0, 0
     for part in batch.split(micro_batch_size):
         scores, targets = _scores(model, data, part, precision, device)
+        _check_classes(data.targets[part], scores)
         share = F.cross_entropy(scores, targets, reduction="sum") / len(batch)
         share.backward()
         loss += share.item()
         correct += (scores.argmax(1) == targets).sum().item()
     return loss, correct / len(batch)
+
+
+def _check_classes(targets: Tensor, scores: Tensor) -> None:
+    """Raise ValueError for a target that has no score."""
+    if targets.max() >= scores.shape[1]:
+        raise ValueError(
+            f"the model gives {scores.shape[1]} class scores, but the targets hold the class {targets.max()} "
+            "(classes count from 0): give it as many outputs as there are classes"
+        )
 
 
 def _scores(
@@ -843,13 +872,7 @@ def _scores(
         images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision.dtype == "bfloat16"):
         scores = model(images)
-    targets = data.targets[part]
-    if targets.max() >= scores.shape[1]:
-        raise ValueError(
-            f"the model gives {scores.shape[1]} class scores, but the targets hold the class {targets.max()} "
-            "(classes count from 0): give it as many outputs as there are classes"
-        )
-    return scores.float(), targets.to(device)
+    return scores.float(), data.targets[part].to(device)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
@@ -882,7 +905,13 @@ def _digest(*tensors: Tensor) -> str:
     return sha.hexdigest()[:16]
 
 
-def _check_whole(name: str, value: object, least: int = 1) -> None:
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ValueError unless a value is one of these strings."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_whole(name: str, value: object, least: int = 1) -> None:
     """Raise ValueError unless a value is a whole number (Python's or NumPy's) of at least this size."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
@@ -911,11 +940,12 @@ def _check_arguments(arguments: dict) -> None:
             )
         if targets.min() < 0:
             raise ValueError(f"{name}.targets must be classes from 0, not {targets.min()}: leave such images out")
-    sizes = arguments["batch_sizes"]
-    if not isinstance(sizes, (Sequence, np.ndarray, Tensor)) or isinstance(sizes, str) or len(sizes) == 0:
-        raise ValueError(f"batch_sizes must hold the size of every iteration, such as [64] * 1000, not {sizes!r}")
-    if min(sizes) < 1 or any(size != int(size) for size in sizes):
-        raise ValueError(f"batch_sizes must be whole numbers of at least 1; the smallest is {min(sizes)!r}")
+    sizes = np.asarray(arguments["batch_sizes"])
+    if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iuf":
+        given = arguments["batch_sizes"]
+        raise ValueError(f"batch_sizes must hold the size of every iteration, such as [64] * 1000, not {given!r}")
+    if sizes.min() < 1 or not np.isfinite(sizes).all() or (sizes != sizes.astype(int)).any():
+        raise ValueError(f"batch_sizes must be whole numbers of at least 1; the smallest is {sizes.min()}")
     for name, most in (("learning_rate", math.inf), ("momentum", 1), ("weight_decay", math.inf)):
         value, positive = arguments[name], name == "learning_rate"
         if not isinstance(value, Real) or not 0 <= value < most or (positive and value == 0):
@@ -923,4 +953,4 @@ def _check_arguments(arguments: dict) -> None:
             raise ValueError(f"{name} must be {limits}, not {value!r}")
     for name, least in (("micro_batch_size", 1), ("checkpoint_every", 1), ("evaluate_every", 1), ("seed", 0)):
         if not (name == "evaluate_every" and arguments[name] is None):
-            _check_whole(name, arguments[name], least)
+            check_whole(name, arguments[name], least)

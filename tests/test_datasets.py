@@ -237,7 +237,7 @@ def test_damaged_cached_file_is_refused_by_name(small_full: Path, own_cache: Pat
 
 
 def test_files_of_the_other_subset_are_not_called_damaged(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is of subset='quick', not 'full': ask for that one"):
+    with pytest.raises(ValueError, match=r"is of subset='quick', not 'full': ask for that one, or take it away"):
         load_fashion_mnist("full", root=RAW)
 
 

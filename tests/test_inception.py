@@ -118,6 +118,11 @@ def test_arrays_and_other_precisions_than_the_networks_are_refused() -> None:
     assert SmallInception().double()(images).dtype == torch.float64
     with torch.autocast("cpu", torch.bfloat16):
         assert SmallInception()(images.bfloat16()).dtype == torch.bfloat16
+        with pytest.raises(ValueError, match=r"x is torch.float64"):
+            SmallInception()(images)
+    fewer_classes = SmallInception()
+    fewer_classes.classifier = nn.Sequential(nn.Dropout(), nn.Linear(336, 5))
+    assert fewer_classes(images.float()).shape == (2, 5)
 
 
 SENSELESS_SIZES = [{"in_channels": 0}, {"num_classes": -1}, {"num_classes": 2.5}, {"in_channels": True}]

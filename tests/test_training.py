@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CyclicLR, MultiStepLR
+from torch.optim.lr_scheduler import CyclicLR, ExponentialLR, MultiStepLR
 from torch_lr_finder import LRFinder
 
 from lib import training
@@ -42,6 +43,7 @@ from lib.training import (
     load_checkpoint,
     mean_by_samples,
     noise_scale,
+    predict,
     save_checkpoint,
     scheduled_learning_rates,
     seeded,
@@ -231,6 +233,11 @@ def test_progress_is_silent_when_not_a_terminal(capfd: pytest.CaptureFixture) ->
         ("learning_rate", "0.1"),
         ("batch_sizes", 16.0),
         ("batch_sizes", "16"),
+        ("batch_sizes", ["16"]),
+        ("batch_sizes", [None]),
+        ("batch_sizes", [8, math.inf]),
+        ("batch_sizes", np.array(8)),
+        ("batch_sizes", b"\x08\x08"),
         ("train_data", torch.utils.data.TensorDataset(torch.zeros(4))),
         ("train_data", SimpleNamespace(data=torch.zeros(4, 6, 6).byte(), targets=-torch.ones(4).long())),
         ("checkpoint_every", 0),
@@ -266,6 +273,41 @@ def test_class_without_an_output_is_refused() -> None:
     data = SimpleNamespace(data=torch.zeros(4, 6, 6, dtype=torch.uint8), targets=torch.tensor([0, 1, 7, 1]))
     with pytest.raises(ValueError, match=r"gives 4 class scores, but the targets hold the class 7"):
         short(linear(), data)
+
+
+def test_scores_need_no_classes() -> None:
+    data = SimpleNamespace(data=torch.zeros(2, 6, 6, dtype=torch.uint8), targets=torch.tensor([255, 255]))
+    assert predict(linear(), data).shape == (2, 4)
+    with pytest.raises(ValueError, match="the class 255"):
+        evaluate(linear(), data)
+
+
+def test_process_forked_beside_a_training_can_train() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        with seeded(0):
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=occupy)
+    thread.start()
+    entered.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        with seeded(0):
+            os._exit(0)
+    leave.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_numbers_of_numpy_give_the_run_of_pythons() -> None:
+    schedule = partial(ExponentialLR, gamma=0.9)
+    runs = [short(linear(), images(40), learning_rate=kind(0.125), scheduler=schedule) for kind in (float, np.float32)]
+    pd.testing.assert_frame_equal(runs[0].history, runs[1].history, check_exact=True)
+    short(linear(), images(40), batch_sizes=pd.Series([8, 8]))
 
 
 def test_whole_numbers_of_numpy_make_checkpoints_that_resume(tmp_path: Path) -> None:
