@@ -41,11 +41,10 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, groupby
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +60,14 @@ from lib.datasets import FASHION_MNIST_CHECKSUMS, cache_directory, load_fashion_
 from lib.inception import SmallInception
 from lib.training import (
     HISTORY_COLUMNS,
+    PRECISIONS,
     CheckpointError,
     LearningRateBounds,
     TrainingRun,
     candidate_losses,
+    check_choice,
+    check_whole,
+    choose_precision,
     default_device,
     load_checkpoint,
     mean_by_samples,
@@ -82,8 +85,6 @@ COUNTS = ("iteration", "samples_seen", "batch_size")  # the columns of a history
 HISTORY_ROWS = 300  # a stored history is thinned to about this many rows
 CANDIDATES = tuple(float(f"{rate:.6g}") for rate in np.logspace(-9, 1, 10))
 ASSUMED_IMAGES_PER_SECOND = 250  # of 2 cores with AVX-512 BF16, until something has been measured
-
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 EXPERIMENTS = {
     "lr-range": "training loss of 10 constant learning rates from 1e-9 to 1e1, batch 64, same initialisation",
@@ -174,19 +175,14 @@ def plan(
     MissingResults
         If the bounds are needed and lr-range has not finished.
     """
-    _check_choice("name", name, EXPERIMENTS)
-    _check_choice("profile", profile, PROFILES)
-    _check_choice("precision", precision, PRECISIONS)
-    size = PROFILES[profile]
+    check_choice("name", name, EXPERIMENTS)
+    check_choice("profile", profile, PROFILES)
+    check_choice("precision", precision, PRECISIONS)
+    check_whole("micro_batch_size", micro_batch_size)
+    micro_batch_size, size = int(micro_batch_size), PROFILES[profile]
     if seeds is None:
         seeds = size.seeds[:1] if name == "lr-range" else size.seeds
-    if not np.iterable(seeds) or any(not _is_whole(seed) or seed < 0 for seed in seeds):
-        raise ValueError(f"seeds must be a list of whole numbers of at least 0, not {seeds!r}")
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must differ from one another, not {list(seeds)!r}")
-    if not _is_whole(micro_batch_size) or micro_batch_size < 1:
-        raise ValueError(f"micro_batch_size must be a whole number of at least 1, not {micro_batch_size!r}")
-    seeds, micro_batch_size = [int(seed) for seed in seeds], int(micro_batch_size)
+    seeds = _different_seeds(seeds)
 
     def settings(seed: int, learning_rate: float, batch_sizes: list[int], schedule: dict | None = None) -> dict:
         return {
@@ -231,6 +227,17 @@ def plan(
     milestones = np.cumsum([len(batches) for batches in by_stage])[:-1].tolist()
     halving = {"name": "MultiStepLR", "milestones": milestones, "gamma": 0.5}
     return [settings(seed, high, list(chain(*by_stage)), halving) for seed in seeds]
+
+
+def _different_seeds(seeds: object) -> list[int]:
+    """Seeds as Python's whole numbers, all different, or ValueError."""
+    if not np.iterable(seeds):
+        raise ValueError(f"seeds must be a list of whole numbers, not {seeds!r}")
+    for seed in seeds:
+        check_whole("each of seeds", seed, 0)
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must differ from one another, not {list(seeds)!r}")
+    return [int(seed) for seed in seeds]
 
 
 def unit_id(settings: dict) -> str:
@@ -289,6 +296,7 @@ def run(
     results, checkpoints = Path(results), Path(checkpoints or checkpoint_directory())
     if fresh:
         forget(units, results, checkpoints)
+    _check_own_precision(units, results)
     finished = Parallel()(delayed(run_unit)(unit, results, checkpoints) for unit in units)
     return [result for result in finished if result is not None]
 
@@ -444,19 +452,33 @@ def load_results(
     Raises
     ------
     ValueError
-        If a file is damaged, or the results were computed in different precisions, so that they cannot be compared:
-        "auto" chooses another one on another processor.
+        If a file is damaged, or results with the precision "auto" were computed in different ones: processors differ.
     """
     units = plan(name, profile, seeds, precision=precision, micro_batch_size=micro_batch_size, results=results)
     paths = [Path(results) / f"{unit_id(unit)}.json" for unit in units]
     stored = [read_result(path) for path in paths if path.exists()]
-    computed_in = {result["provenance"]["precision"] for result in stored}
-    if len(computed_in) > 1:
-        raise ValueError(
-            f"the results of {name} {profile} in {results} mix {' and '.join(sorted(computed_in))}, since processors "
-            f"choose differently: keep those of one in a directory of its own (--results), or choose with --precision"
-        )
+    _check_one_precision(stored)
     return stored
+
+
+def _check_one_precision(results: Sequence[dict], *more: str) -> None:
+    """Raise ValueError if results whose precision was left to the processor have different ones, or one not in more."""
+    chosen = [result for result in results if result.get("settings", {}).get("precision") == "auto"]
+    computed_in = {result["provenance"]["precision"] for result in chosen}
+    if computed_in and len(computed_in | set(more)) > 1:
+        raise ValueError(
+            f"results in {' and '.join(sorted(computed_in | set(more)))} are not to be mixed, and processors choose "
+            "differently: give each kind a directory of its own (--results), or ask for one precision (--precision)"
+        )
+
+
+def _check_own_precision(units: Sequence[dict], results: Path) -> None:
+    """Before hours are spent: ValueError if this processor would choose another precision than stored results have."""
+    wanted = {(unit["experiment"], unit["profile"]) for unit in units if unit["precision"] == "auto"}
+    wanted |= {("lr-range", profile) for _, profile in wanted}  # which gave the bounds
+    if wanted:
+        comparable = [result for result in _stored(results) if (result["experiment"], result["profile"]) in wanted]
+        _check_one_precision(comparable, choose_precision(default_device()).dtype)
 
 
 def read_result(path: Path) -> dict:
@@ -498,8 +520,10 @@ def paired_differences(results: Sequence[dict], reference: str, quantity: str = 
     Raises
     ------
     ValueError
-        If the reference is not among the results, they mix profiles, or a unit has no such quantity.
+        If the reference is not among the results, they mix profiles, or precisions that were left to the processor, or
+        a unit has no such quantity.
     """
+    _check_one_precision(results)
     profiles = {result["profile"] for result in results}
     if len(profiles) > 1:
         raise ValueError(f"results mix the profiles {', '.join(sorted(profiles))}: compare within one")
@@ -561,8 +585,9 @@ def stage_differences(results: Sequence[dict], reference: Sequence[dict]) -> pd.
     Raises
     ------
     ValueError
-        If there is nothing to compare.
+        If there is nothing to compare, or precisions that were left to the processor differ.
     """
+    _check_one_precision([*results, *reference])
     one, other = stage_losses(results), stage_losses(reference)
     common = one.columns.intersection(other.columns)
     if results[0]["profile"] != reference[0]["profile"] or common.empty:
@@ -716,7 +741,7 @@ def status(
         at the speed measured on this machine so far. After the planned units come others of this profile, of more seeds
         or other settings, that are finished.
     """
-    _check_choice("profile", profile, PROFILES)
+    check_choice("profile", profile, PROFILES)
     results, checkpoints = Path(results), Path(checkpoints or checkpoint_directory())
     size = PROFILES[profile]
     rate = measured_speed(results) or ASSUMED_IMAGES_PER_SECOND
@@ -724,7 +749,9 @@ def status(
     for name in EXPERIMENTS:
         try:
             units = plan(name, profile, precision=precision, results=results)
-        except (MissingResults, ValueError):
+        except (MissingResults, ValueError) as error:
+            if isinstance(error, ValueError):
+                LOG.warning("%s", error)
             hours = size.arm_samples / rate / 3600
             rows += [(name, f"{name}-{profile}-seed{seed}", "waits for lr-range", 0.0, hours) for seed in size.seeds]
             continue
@@ -865,15 +892,6 @@ def _is_free(path: Path) -> bool:
     return False
 
 
-def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lib.experiments", description=__doc__.splitlines()[0])
@@ -919,14 +937,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "micro_batch_size": options.micro_batch_size,
             "results": options.results,
         }
+        old = []
         if options.fresh:  # all of them before the first is trained: an interruption leaves no old ones among the new
-            old = []
-            with contextlib.suppress(MissingResults):
+            with contextlib.suppress(MissingResults, ValueError):  # what old results do not say is found out below
                 for units in _programme(options.name, options.profile, **what):
                     old += units
-            forget(old, options.results, checkpoints)
+        forget(old, options.results, checkpoints)
         progress = None if options.jobs == 1 else False
         for units in _programme(options.name, options.profile, **what):
+            if options.fresh:
+                forget([unit for unit in units if unit not in old], options.results, checkpoints)
+            _check_own_precision(units, options.results)
             workers = Parallel(n_jobs=options.jobs)
             workers(delayed(_run_and_say)(unit, options.results, checkpoints, progress=progress) for unit in units)
     except (MissingResults, CheckpointError, OSError, ValueError) as error:
@@ -939,6 +960,9 @@ def _programme(
     name: str, profile: str, *, seeds: list[int] | None, micro_batch_size: int, **settings: object
 ) -> Iterator[list[dict]]:
     """Lists of independent units; "all" takes the arms seed by seed, so that the comparison can be made early."""
+    if seeds is not None:
+        _different_seeds(seeds)
+    check_whole("micro_batch_size", micro_batch_size)
     if name != "all":
         yield plan(name, profile, seeds, micro_batch_size=micro_batch_size, **settings)
         return

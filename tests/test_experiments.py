@@ -233,7 +233,7 @@ def test_smaller_micro_batches_are_trained_and_found_apart_from_the_others(
         (("lr-range", "quick", [-1]), "seeds"),
         (("lr-range", "quick", [0.5]), "seeds"),
         (("lr-range", "quick", [True]), "seeds"),
-        (("lr-range", "quick", 0), "seeds must be a list"),
+        (("lr-range", "quick", 0), "seeds must be a list of whole numbers"),
         (("lr-range", "quick", [0, 0]), "seeds must differ"),
     ],
 )
@@ -646,8 +646,38 @@ def test_results_of_two_precisions_are_not_compared(tiny: dict) -> None:
     other = "float32" if stored["provenance"]["precision"] == "bfloat16" else "bfloat16"
     path.write_text(json.dumps(stored | {"provenance": stored["provenance"] | {"precision": other}}))
     for read in (load_results, lambda _, results: bounds(results=results)):
-        with pytest.raises(ValueError, match=r"mix bfloat16 and float32.*--precision"):
+        with pytest.raises(ValueError, match=r"in bfloat16 and float32 are not to be mixed.*--results"):
             read("lr-range", results=tiny["results"])
+
+
+def test_differences_between_precisions_that_nobody_chose_are_refused(tiny: dict) -> None:
+    one = run_unit(plan("lr-range")[3], **tiny)
+    one["summary"]["test_accuracy"] = 0.5
+    for asked, refused in (("auto", True), ("float32", False)):
+        other = one | {"experiment": "clr", "settings": one["settings"] | {"precision": asked}}
+        other["provenance"] = one["provenance"] | {"precision": "float64"}
+        if refused:
+            with pytest.raises(ValueError, match="not to be mixed"):
+                paired_differences([one, other], "clr")
+        else:
+            assert paired_differences([one, other], "clr")["difference"].tolist() == [0]
+
+
+def test_run_refuses_beforehand_to_go_on_with_another_processors_results(
+    tiny: dict, capsys: pytest.CaptureFixture
+) -> None:
+    stored = run_unit(plan("lr-range")[0], **tiny)
+    path = tiny["results"] / f"{stored['unit']}.json"
+    other = "float32" if stored["provenance"]["precision"] == "bfloat16" else "bfloat16"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"provenance": content["provenance"] | {"precision": other}}))
+    with pytest.raises(ValueError, match="not to be mixed"):
+        run("lr-range", **tiny)
+    assert main(["run", "lr-range", *arguments_for(tiny)]) == 1
+    assert "not to be mixed" in capsys.readouterr().err
+    assert len(list(tiny["results"].iterdir())) == 1
+    assert main(["run", "all", "--fresh", *arguments_for(tiny)]) == 0
+    assert len(list(tiny["results"].iterdir())) == 13
 
 
 def test_altered_result_is_refused_by_name(stored: dict, tiny: dict) -> None:
@@ -765,6 +795,26 @@ def test_interrupted_fresh_start_leaves_no_old_results_among_the_new(
     assert {path.stem for path in tiny["results"].iterdir()} == set(trained)
 
 
+@pytest.mark.parametrize("damage", ["missing", "torn"])
+def test_fresh_start_needs_nothing_of_the_old_results(tiny: dict, damage: str) -> None:
+    assert main(["run", "all", *arguments_for(tiny)]) == 0
+    before = {path: path.stat().st_mtime_ns for path in tiny["results"].iterdir()}
+    path = next(tiny["results"].glob("lr-range-*"))
+    path.unlink() if damage == "missing" else path.write_text("{")
+    assert main(["run", "all", "--fresh", *arguments_for(tiny)]) == 0
+    after = {path: path.stat().st_mtime_ns for path in tiny["results"].iterdir()}
+    assert after.keys() == before.keys() and all(after[path] > before[path] for path in after)
+
+
+@pytest.mark.parametrize("options", [["--micro-batch-size", "0"], ["--seeds", "0", "0"], ["--seeds", "-1"]])
+def test_senseless_options_are_refused_before_anything_is_trained(
+    tiny: dict, options: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["run", "all", *options, *arguments_for(tiny)]) == 1
+    assert re.search("micro_batch_size|seeds", capsys.readouterr().err)
+    assert not tiny["results"].exists()
+
+
 def test_finished_unit_leaves_nothing_in_the_cache(tiny: dict) -> None:
     unit = plan("lr-range")[0]
     run_unit(unit, **tiny)
@@ -818,7 +868,7 @@ def test_loss_that_is_not_finite_in_the_last_evaluation_is_divergence(tiny: dict
     (unit,) = (unit for unit in plan("lr-range") if unit["learning_rate"] == 1e-9)
     unit = unit | {"learning_rate": 3e38, "batch_sizes": [[64, 1]]}
     result = run_unit(unit, **tiny)
-    assert result["diverged"] and result["summary"]["test_loss"] is None
+    assert result["diverged"] and result["summary"]["test_loss"] is None and result["summary"]["train_loss"] is None
     assert run_unit(unit, **tiny)["unit"] == result["unit"]  # and its line can be printed again
 
 
