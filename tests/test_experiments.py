@@ -564,6 +564,8 @@ def test_first_iterations_of_a_full_scale_run_come_back() -> None:
 
 
 def test_stored_results_are_valid_small_and_named_by_their_settings() -> None:
+    full = {unit_id(unit) for name in EXPERIMENTS for unit in plan(name, "full")}
+    assert full <= {path.stem for path in RESULTS.glob("*.json")}
     for path in sorted(RESULTS.glob("*.json")):
         assert f"{read_result(path)['unit']}.json" == path.name
         assert path.stat().st_size < 200_000
