@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import time
-import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -415,11 +415,16 @@ def test_biases_are_recognised_by_name():
 
 
 @pytest.mark.parametrize(
-    "norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm]
+    ("norm", "says"),
+    [
+        (nn.utils.weight_norm, pytest.warns(FutureWarning, match="weight_norm")),
+        (nn.utils.parametrizations.weight_norm, nullcontext()),
+        (nn.utils.parametrizations.spectral_norm, nullcontext()),
+    ],
+    ids=["weight norm by hook", "weight norm", "spectral norm"],
 )
-def test_weights_that_are_computed_count_as_they_are_stored(norm):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+def test_weights_that_are_computed_count_as_they_are_stored(norm, says):
+    with says:
         model = nn.Sequential(norm(nn.Conv2d(3, 4, 3)))
     counts = count_layers(model, (3, 8, 8))
     assert totals(counts)["parameters"] == sum(p.numel() for p in model.parameters())
@@ -763,12 +768,11 @@ def test_errors_within_a_model_are_passed_on_in_full():
 
 
 def test_models_that_cannot_be_copied_are_refused():
+    with pytest.warns(FutureWarning, match="torch.jit.script"):
+        scripted = torch.jit.script(nn.Linear(3, 3))
     with pytest.raises(
         ValueError, match="TorchScript module, which hides its layers: count the module that was scripted"
     ):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            scripted = torch.jit.script(nn.Linear(3, 3))
         count_layers(scripted, (3,))
     model = nn.Linear(3, 3)
     model.generator = (x for x in "abc")
