@@ -273,19 +273,15 @@ def _read_checked(path: Path, checksum: str, way_out: str = "remove it, so that 
 
 def _read_fashion_mnist(path: Path, name: str, subset: str) -> bytes:
     """The checked content of an IDX file; a file of the other subset is called that, and not damaged."""
+    (other,) = FASHION_MNIST_CHECKSUMS.keys() - {subset}
     try:
         return _read_checked(path, FASHION_MNIST_CHECKSUMS[subset][name])
-    except ValueError:
-        (other,) = FASHION_MNIST_CHECKSUMS.keys() - {subset}
-        try:
-            _read_checked(path, FASHION_MNIST_CHECKSUMS[other][name])
-        except ValueError:
-            other = None
-        if other is None:
-            raise
-        raise ValueError(
-            f"{path} is of subset={other!r}, not {subset!r}: ask for that one, or take it away there"
-        ) from None
+    except ValueError as error:
+        refusal = error
+    with contextlib.suppress(ValueError):
+        _read_checked(path, FASHION_MNIST_CHECKSUMS[other][name])
+        refusal = ValueError(f"{path} is of subset={other!r}, not {subset!r}: ask for that one, or take it away there")
+    raise refusal
 
 
 def _write_all(place: Path, contents: dict[str, bytes]) -> Path:

@@ -386,8 +386,7 @@ def learning_rate_ramp(
     ----------
     Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186, section 3.3.
     """
-    if spacing not in ("log", "linear"):
-        raise ValueError(f"spacing must be 'log' or 'linear', not {spacing!r}")
+    check_choice("spacing", spacing, ("log", "linear"))
     check_whole("iterations", iterations, 2)
     check_whole("batch_size", batch_size)
     if not 0 < lr_start < lr_end < math.inf:
