@@ -474,7 +474,8 @@ def _check_one_precision(results: Sequence[dict], *more: str) -> None:
 
 def _check_own_precision(units: Sequence[dict], results: Path) -> None:
     """Before hours are spent: ValueError if this processor would choose another precision than stored results have."""
-    wanted = {(unit["experiment"], unit["profile"]) for unit in units if unit["precision"] == "auto"}
+    left = [unit for unit in units if not (Path(results) / f"{unit_id(unit)}.json").exists()]
+    wanted = {(unit["experiment"], unit["profile"]) for unit in left if unit["precision"] == "auto"}
     wanted |= {("lr-range", profile) for _, profile in wanted}  # which gave the bounds
     if wanted:
         comparable = [result for result in _stored(results) if (result["experiment"], result["profile"]) in wanted]

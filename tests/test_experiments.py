@@ -682,6 +682,15 @@ def test_run_refuses_beforehand_to_go_on_with_another_processors_results(
     assert len(list(tiny["results"].iterdir())) == 13
 
 
+def test_finished_results_of_another_processor_are_only_read(tiny: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = run("lr-range", **tiny)
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[stored[0]["provenance"]["precision"]]
+    monkeypatch.setattr(experiments, "choose_precision", lambda device: choose_precision(device, other))
+    assert [result["unit"] for result in run("lr-range", **tiny)] == [result["unit"] for result in stored]
+    assert main(["run", "lr-range", *arguments_for(tiny)]) == 0
+    assert main(["run", "clr", *arguments_for(tiny)]) == 1
+
+
 def test_altered_result_is_refused_by_name(stored: dict, tiny: dict) -> None:
     path = next(tiny["results"].iterdir())
     path.write_text(json.dumps(stored | {"seed": 5}))
