@@ -1,0 +1,54 @@
+"""Checks of what users hand in: one sentence that names the argument, its value and what is allowed.
+
+They stand at the door of public functions and nowhere else; inside, code trusts itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+
+class ArgumentError(ValueError, TypeError):
+    """An argument that makes no sense. Both errors at once, as scikit-learn's: a caller need not know which it is."""
+
+
+def whole_number(name: str, value: object, at_least: int = 1, at_most: float = math.inf) -> int:
+    """A whole number (Python's or NumPy's, no bool) within bounds, as a Python int.
+
+    >>> whole_number("n_learners", 2.5)
+    Traceback (most recent call last):
+    lib.arguments.ArgumentError: n_learners must be a whole number of at least 1, got 2.5
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or not at_least <= value <= at_most:
+        limit = f"of at least {at_least}" if at_most == math.inf else f"from {at_least} to {at_most}"
+        raise ArgumentError(f"{name} must be a whole number {limit}, got {value!r}")
+    return int(value)
+
+
+def real_number(name: str, value: object, *, at_least: float = -math.inf, above: float = -math.inf) -> float:
+    """A finite number (no bool) within bounds, as a Python float.
+
+    >>> real_number("learning_rate", 0, above=0)
+    Traceback (most recent call last):
+    lib.arguments.ArgumentError: learning_rate must be a finite number above 0, got 0
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < at_least or value <= above:
+        limit = f" above {above}" if above > -math.inf else f" of at least {at_least}" if at_least > -math.inf else ""
+        raise ArgumentError(f"{name} must be a finite number{limit}, got {value!r}")
+    return float(value)
+
+
+def choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """One of a few strings.
+
+    >>> choice("subset", "tiny", ("quick", "full"))
+    Traceback (most recent call last):
+    lib.arguments.ArgumentError: subset must be one of quick, full, got 'tiny'
+    """
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ArgumentError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return value

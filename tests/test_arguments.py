@@ -1,0 +1,45 @@
+"""One sentence for each mistake, and one exception that is both a ValueError and a TypeError."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lib.arguments import ArgumentError, choice, real_number, whole_number
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
+def test_whole_numbers_of_any_kind_become_an_int(value):
+    assert whole_number("n", value) == 3
+    assert type(whole_number("n", value)) is int
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, 1.5, "3", True, None, np.float64(2), math.nan])
+def test_what_is_no_count_is_refused_as_either_error(value):
+    for error in (ArgumentError, ValueError, TypeError):
+        with pytest.raises(error, match=r"n must be a whole number of at least 1, got "):
+            whole_number("n", value)
+
+
+def test_a_whole_number_has_an_upper_bound_too():
+    with pytest.raises(ArgumentError, match="k must be a whole number from 1 to 4, got 5"):
+        whole_number("k", 5, at_most=4)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float32(0.5), np.int8(1)])
+def test_real_numbers_of_any_kind_become_a_float(value):
+    assert type(real_number("rate", value, above=0)) is float
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "1", True, None, 1j])
+def test_what_is_no_positive_number_is_refused(value):
+    with pytest.raises(ArgumentError, match="rate must be a finite number above 0, got "):
+        real_number("rate", value, above=0)
+
+
+@pytest.mark.parametrize("value", ["c", None, 1, ["a"]])
+def test_a_choice_that_is_not_offered_is_refused(value):
+    with pytest.raises(ArgumentError, match="way must be one of a, b, got "):
+        choice("way", value, ["a", "b"])
