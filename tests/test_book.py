@@ -174,18 +174,18 @@ def test_no_button_leads_nowhere(pages):
 
 def test_every_numbered_part_of_a_chapter_has_its_place_and_the_introduction_links_to_it(site):
     introduction = {link["href"] for link in parse(site / "book" / "intro.html").find_all("a", href=True)}
-    written = [name for name in PARTS if (site / "book" / f"{name}.html").exists()]
+    written = [name for name in PARTS if (site / "book" / name / "1_answers.html").exists()]
     assert written
     for name in written:
-        ids = {tag["id"] for tag in parse(site / "book" / f"{name}.html").find_all(id=True)}
+        ids = {tag["id"] for tag in parse(site / "book" / name / "1_answers.html").find_all(id=True)}
         anchors = [f"part-{part}" for part in PARTS[name]]
         assert [anchor for anchor in anchors if anchor not in ids] == []
-        assert [anchor for anchor in anchors if f"{name}.html#{anchor}" not in introduction] == []
+        assert [anchor for anchor in anchors if f"{name}/1_answers.html#{anchor}" not in introduction] == []
 
 
 def test_a_chapter_and_its_figures_carry_the_number_of_its_problem(site):
-    for name in (name for name in PARTS if (site / "book" / f"{name}.html").exists()):
-        page, problem = parse(site / "book" / f"{name}.html"), PARTS[name][0][0]
+    for name in (name for name in PARTS if (site / "book" / name / "1_answers.html").exists()):
+        page, problem = parse(site / "book" / name / "1_answers.html"), PARTS[name][0][0]
         (link,) = page.select(".bd-sidebar-primary .toctree-l1.current > a")
         assert link.get_text(strip=True).startswith(f"{problem}. ")
         numbers = [tag.get_text() for tag in page.select("figcaption .caption-number, .proof .caption-number, .eqno")]

@@ -207,8 +207,10 @@ def test_figures_follow_the_colour_mode_when_the_reader_changes_it(browser, addr
 @pytest.fixture
 def lab(tmp_path) -> Iterator[str]:
     """Where JupyterLab offers a copy of the chapters, as `make lab` would."""
-    for path in [*(ROOT / "book").glob("*.md"), *(ROOT / "book").glob("*.ipynb")]:
-        shutil.copy(path, tmp_path)
+    for suffix in ("md", "ipynb"):
+        for path in (ROOT / "book").rglob(f"[!_.]*.{suffix}"):
+            (tmp_path / path.relative_to(ROOT / "book")).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / path.relative_to(ROOT / "book"))
     shutil.copy(ROOT / "jupytext.toml", tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -233,13 +235,15 @@ def lab(tmp_path) -> Iterator[str]:
 
 
 def test_chapter_opens_in_jupyterlab_and_its_interactive_figure_is_alive(browser, lab, tmp_path):
-    os.utime(tmp_path / "bias_variance.md", (0, 0))  # the text much older than the notebook, as a clone may set it
+    os.utime(
+        tmp_path / "bias_variance" / "1_answers.md", (0, 0)
+    )  # the text much older than the notebook, as a clone may set it
     page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
-    page.goto(f"{lab}/lab/tree/bias_variance.ipynb")
+    page.goto(f"{lab}/lab/tree/bias_variance/1_answers.ipynb")
     page.wait_for_selector(".jp-Notebook .jp-Cell, .jp-Dialog", timeout=120_000)
     assert page.locator(".jp-Dialog").all_text_contents() == []
     # Lab draws what is in view: the figure's cell alone needs no scrolling
-    notebook = nbformat.read(tmp_path / "bias_variance.ipynb", 4)
+    notebook = nbformat.read(tmp_path / "bias_variance" / "1_answers.ipynb", 4)
     notebook.cells = [cell for cell in notebook.cells if "plotly-offline" in str(cell.get("outputs"))]
     nbformat.write(notebook, tmp_path / "figure.ipynb")
     page.goto(f"{lab}/lab/tree/figure.ipynb")

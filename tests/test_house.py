@@ -59,7 +59,9 @@ def test_the_library_comes_from_this_folder():
     assert lib.__file__ == str(ROOT / "lib" / "__init__.py")
 
 
-@pytest.mark.parametrize("text", chapters(), ids=lambda text: text.stem)
+@pytest.mark.parametrize(
+    "text", chapters(), ids=lambda text: text.relative_to(ROOT / "book").with_suffix("").as_posix()
+)
 def test_text_and_notebook_of_a_chapter_agree(text):
     assert problems(text) == []
 
@@ -146,7 +148,7 @@ def test_an_interrupted_installation_is_not_taken_for_a_finished_one(clone):
 
 def test_opening_and_saving_a_chapter_in_jupyterlab_changes_nothing(tmp_path):
     for path in (ROOT / "jupytext.toml", *chapters(), *(text.with_suffix(".ipynb") for text in chapters())):
-        (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / path.relative_to(ROOT))
     config = PyFileConfigLoader("lab_config.py", path=str(ROOT / "tools")).load_config()
     contents = TextFileContentsManager(root_dir=str(tmp_path), config=config)

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, PLACE = ROOT / "_build" / "html" / "book" / "bias_variance.html", ".plotly-offline"
+PAGE, PLACE = ROOT / "_build" / "html" / "book" / "bias_variance" / "1_answers.html", ".plotly-offline"
 
 
 def main() -> None:

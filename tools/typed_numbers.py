@@ -5,8 +5,8 @@
 A result is glued from the cell that computed it, never typed. Read here is all that a reader sees and no cell computes:
 text, headings, tables, admonitions, exercises, mathematics, inline code, captions and descriptions of figures, titles
 of links. Every numeral there counts; in mathematics the integers 0, 1 and 2 are free as structure (x_1, 2ab), not
-alone ($2$). A number that defines something instead of reporting it stands in book/definitions.yml, with its
-context and a reason.
+alone ($2$). A number that defines something instead of reporting it stands in the definitions.yml of the page's folder
+(or of book/), with its context and a reason.
 """
 
 from __future__ import annotations
@@ -283,6 +283,15 @@ def definitions(path: Path = DEFINITIONS) -> dict[str, list[str]]:
     }
 
 
+def all_definitions(book: Path = BOOK) -> dict[str, list[str]]:
+    """The phrases of every definitions.yml of the book; one in a folder holds for the pages of that folder."""
+    return {
+        (path.parent.relative_to(book) / page).as_posix(): phrases
+        for path in sorted(book.rglob(DEFINITIONS.name))
+        for page, phrases in definitions(path).items()
+    }
+
+
 def pages(book: Path = BOOK) -> list[Path]:
     """All text pages of the book."""
     parts = ((path, path.relative_to(book).parts) for path in sorted(book.rglob("*.md")))
@@ -291,12 +300,13 @@ def pages(book: Path = BOOK) -> list[Path]:
 
 def survey(book: Path = BOOK, listed: dict[str, list[str]] | None = None) -> list[str]:
     """Everything wrong: numbers typed into a page, and definitions that no page uses."""
-    listed = definitions(book / DEFINITIONS.name) if listed is None else listed
+    listed = all_definitions(book) if listed is None else listed
     unused = {(page, phrase) for page, phrases in listed.items() for phrase in phrases}
     wrong = []
     for path in pages(book):
         page = path.relative_to(book).with_suffix("").as_posix()
-        allowed = {phrase: scope for scope in (EVERYWHERE, page) for phrase in listed.get(scope, [])}
+        scopes = dict.fromkeys([EVERYWHERE, (path.parent.relative_to(book) / EVERYWHERE).as_posix(), page])
+        allowed = {phrase: scope for scope in scopes for phrase in listed.get(scope, [])}
         found, used = typed_numbers(path.read_text("utf8"), allowed)
         wrong += [f"{path.relative_to(book)}:{typed}" for typed in found]
         unused -= {(allowed[phrase], phrase) for phrase in used}
