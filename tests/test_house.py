@@ -9,19 +9,22 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution
+from itertools import chain
 
 import jupytext
 import nbformat
 import pytest
 import yaml
 from jupytext import TextFileContentsManager
+from packaging.requirements import Requirement
 from traitlets.config import PyFileConfigLoader
 
 from tests.conftest import ROOT
-from tools.lock import installed, pins
+from tools.lock import BOOK, installed, pins, python_floor, refused
 from tools.notebooks import chapters, main, problems, run
 
 DIRECT, LOCKED = pins(ROOT / "requirements.txt"), pins(ROOT / "requirements.lock")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
 
 
 def run_in(folder, *command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -47,10 +50,83 @@ def test_nothing_is_pinned_twice():
 
 
 def test_library_and_its_build_accept_the_pinned_versions():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
-    assert project["build-system"]["requires"] == [f"setuptools=={LOCKED['setuptools']}"]
-    named = {re.match(r"[\w-]+", requirement).group() for requirement in project["project"]["dependencies"]}
-    assert named <= set(DIRECT)
+    assert PROJECT["build-system"]["requires"] == [f"setuptools=={LOCKED['setuptools']}"]
+    wanted = [*PROJECT["project"]["dependencies"], *chain(*PROJECT["project"]["optional-dependencies"].values())]
+    for requirement in map(Requirement, wanted):
+        if requirement.name != PROJECT["project"]["name"]:  # an extra made of others
+            assert DIRECT[requirement.name] in requirement.specifier, requirement
+
+
+def test_the_extra_of_everything_is_made_of_the_others():
+    extras = PROJECT["project"]["optional-dependencies"]
+    (everything,) = map(Requirement, extras["all"])
+    assert everything.extras == set(extras) - {"all"}
+
+
+def made_up_package(folder, name: str, python: str):
+    (folder / f"{name}-1.0.dist-info").mkdir()
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Python: {python}\n"
+    (folder / f"{name}-1.0.dist-info" / "METADATA").write_text(metadata)
+
+
+def test_the_lock_refuses_what_the_oldest_python_cannot_install(tmp_path):
+    assert python_floor() == "3.11.0"
+    for name, python in {"newer": ">=3.11.5", "same": ">=3.11", "older": ">=3.9,!=3.10.*", "other": "<3.11"}.items():
+        made_up_package(tmp_path, name, python)
+    sentences = refused(["newer", "same", "older", "other", "missing"], [str(tmp_path)])
+    assert [sentence.split()[0] for sentence in sentences] == ["newer", "other"]
+    assert sentences[0] == "newer 1.0 needs Python >=3.11.5, but the book accepts 3.11.0: pin an older one"
+
+
+def test_the_oldest_python_can_install_all_that_is_pinned():
+    assert refused(installed([*DIRECT, BOOK])) == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The folder that holds the library as an installed wheel would, without the repository."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    shutil.copytree(ROOT / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+    done = run_in(source, sys.executable, "-m", "pip", "install", *options, "--target", str(target), ".")
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def test_a_wheel_holds_the_library_and_its_data_but_not_the_scripts_that_made_them(wheel):
+    def files(folder):
+        found = (path.relative_to(folder) for path in (folder / "lib").rglob("*"))
+        return {path.as_posix() for path in found if "__pycache__" not in path.parts and (folder / path).is_file()}
+
+    assert files(wheel) == {name for name in files(ROOT) if not re.match(r"lib/data/.*\.py$", name)}
+
+
+LIGHT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.path.insert(0, {folder!r})
+import numpy as np
+import lib.bias_variance, lib.precision_recall_gain, lib.staleness, lib.files, lib.arguments
+assert lib.__file__.startswith({folder!r})
+assert lib.precision_recall_gain.auprg_score([0, 1, 0, 1], [0.1, 0.9, 0.2, 0.8]) == 1
+assert len(lib.staleness.update_log([[1.0, 2.0], [1.5, 3.0]])) == 4
+"""
+
+
+def test_the_metrics_need_no_more_than_the_minimal_dependencies(wheel, tmp_path):
+    extras = chain(*PROJECT["project"]["optional-dependencies"].values())
+    missing = {Requirement(extra).name for extra in extras} - {"joblib"}  # scikit-learn needs that itself
+    script = LIGHT.format(missing=missing, folder=str(wheel))
+    done = run_in(tmp_path, sys.executable, "-I", "-c", script)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_library_comes_from_this_folder():
