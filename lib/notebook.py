@@ -5,14 +5,19 @@ Importing this module sets Matplotlib's style to ``lib/book.mplstyle`` and Plotl
 
 from __future__ import annotations
 
-import hashlib
-import html
+import base64
 import io
 import json
+import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import plotly.io
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from lib.still import draw_still
 
 plt.style.use("lib.book")
 plotly.io.templates.default = "plotly_white"
@@ -28,29 +33,35 @@ COLORS = {
 }
 
 
+SMALLEST_TEXT, NARROWEST_SCREEN = 11, 320  # pixels of the page: no text in a figure is smaller on the narrowest phone
+DIGITS = 6  # of a number that an interactive figure draws: more than a screen shows
+
+
 class _Shown:
     """A finished figure as Jupyter displays it: one mime bundle, whose plain text is the description."""
 
-    def __init__(self, bundle: dict[str, object]):
-        self._bundle = bundle
+    def __init__(self, bundle: dict[str, object], metadata: dict[str, object]):
+        self._bundle, self._metadata = bundle, metadata
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
-        return self._bundle
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict[str, object], dict[str, object]]:
+        return self._bundle, self._metadata
 
 
-def show(figure, alt: str) -> _Shown:
+def show(figure, alt: str, still: Figure | None = None) -> _Shown:
     """Display a figure as the last expression of a cell, with a description for readers who do not see it.
 
     The description becomes the plain-text form of the output, so that a rerun compares its numbers, and the
-    ``alt`` text of the picture in the rendered book.
+    ``alt`` text of the picture wherever it is shown.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure or plotly.graph_objects.Figure
-        A Matplotlib figure becomes a PNG image and is closed. A Plotly figure stays interactive: in the rendered book
-        without a kernel or a network, in JupyterLab by Plotly's own extension.
+        A Matplotlib figure becomes a PNG image and is closed. A Plotly figure stays interactive, in the rendered book
+        and in JupyterLab; everywhere else its still picture stands for it.
     alt : str
         What a sighted reader sees, in a sentence or two, with computed numbers formatted in.
+    still : matplotlib.figure.Figure, optional
+        The still picture of a Plotly figure. By default it is drawn from the figure, by :mod:`lib.still`.
 
     Returns
     -------
@@ -60,28 +71,87 @@ def show(figure, alt: str) -> _Shown:
     Raises
     ------
     ValueError
-        If `alt` is empty.
+        If `alt` is empty, or if text in the picture would be smaller than 11 pixels on a phone 320 pixels wide.
     TypeError
         If `figure` is neither a Matplotlib nor a Plotly figure.
     """
     alt = " ".join(alt.split())
     if not alt:
         raise ValueError("alt is empty: say in a sentence what the figure shows")
-    if isinstance(figure, Figure):
-        image = io.BytesIO()
-        figure.savefig(image, format="png", metadata={"Software": None})
-        plt.close(figure)
-        return _Shown({"image/png": image.getvalue(), "text/plain": alt})
+    interactive = {}
     if hasattr(figure, "to_plotly_json"):
-        spec = json.loads(figure.to_json())
-        text = json.dumps(spec, sort_keys=True).replace("</", r"<\/")
-        name = f"plotly-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        body = (
-            f'<div id="{name}" class="plotly-offline" role="group" aria-label="{html.escape(alt)}"></div>\n'
-            f'<script type="application/json" id="{name}-spec">{text}</script>\n'
+        spec = plotly_spec(figure)
+        interactive = {"application/vnd.plotly.v1+json": spec}
+        figure = draw_still(spec) if still is None else still
+    elif not isinstance(figure, Figure):
+        raise TypeError(f"figure must be a Matplotlib or a Plotly figure, got {type(figure).__name__}")
+    image = picture(figure)
+    # the picture has more dots than the page has pixels, for sharp screens; Jupyter reads width and description here
+    metadata = {"image/png": {"alt": alt, "width": round(96 * figure.get_figwidth())}}
+    return _Shown({**interactive, "image/png": image, "text/plain": alt}, metadata)
+
+
+def picture(figure: Figure) -> bytes:
+    """A Matplotlib figure as PNG, equal figures in equal bytes; the figure is closed.
+
+    Raises
+    ------
+    ValueError
+        If text in it would be smaller than 11 pixels on a phone 320 pixels wide.
+    """
+    image, small = io.BytesIO(), io.BytesIO()
+    try:
+        figure.savefig(image, format="png", metadata={"Software": None})
+        _check_text(figure)
+    finally:
+        plt.close(figure)
+    # a drawing has few colours: a palette of 256 makes a third of the size
+    Image.open(image).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+def _check_text(figure: Figure) -> None:
+    """Refuse text too small to read, the exponents of powers apart."""
+    pixels_per_point = NARROWEST_SCREEN / (72 * figure.get_figwidth())
+    for text in figure.findobj(Text):
+        shown = text.get_visible() and text.get_text().strip() and (text.axes is None or text.axes.get_visible())
+        if shown and (pixels := text.get_fontsize() * pixels_per_point) < SMALLEST_TEXT:
+            raise ValueError(
+                f"the text {text.get_text()!r} is {pixels:.1f} pixels high on a phone {NARROWEST_SCREEN} pixels wide, "
+                f"at least {SMALLEST_TEXT} can be read: in a figure {figure.get_figwidth():g} inches wide set "
+                f"{SMALLEST_TEXT / pixels_per_point:.1f} points or more, or make the figure narrower"
+            )
+
+
+def plotly_spec(figure) -> dict[str, object]:
+    """What a Plotly figure draws, as plain JSON: data, layout, frames and configuration.
+
+    Numbers keep six digits and no needless ".0", so that saving the notebook in JupyterLab changes none of them, and
+    stand in lists, so that a test compares them one by one. A drag with mouse or finger moves the page, not the axes.
+    """
+    spec = json.loads(figure.to_json(), parse_float=_short, object_hook=_as_list)
+    layout = spec.setdefault("layout", {})
+    layout["dragmode"] = False
+    named = {key for key in layout if re.fullmatch(r"[xy]axis\d*", key)}
+    for axis in sorted(named | {"xaxis", "yaxis"}):
+        layout.setdefault(axis, {})["fixedrange"] = True
+    return spec
+
+
+def _as_list(value: dict) -> dict | list:
+    """An array in Plotly's binary form as a list."""
+    if set(value) <= {"bdata", "dtype", "shape"} and "bdata" in value:
+        numbers = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
+        shape = [int(length) for length in str(value.get("shape", numbers.size)).split(",")]
+        return json.loads(
+            json.dumps(numbers.reshape(shape).tolist()), parse_float=_short, parse_constant=lambda gap: None
         )
-        return _Shown({"application/vnd.plotly.v1+json": spec, "text/html": body, "text/plain": alt})
-    raise TypeError(f"figure must be a Matplotlib or a Plotly figure, got {type(figure).__name__}")
+    return value
+
+
+def _short(digits: str) -> int | float:
+    number = float(f"{float(digits):.{DIGITS}g}")
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def check(statement: str, holds: bool) -> None:
