@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 
+import numpy as np
+
 
 class ArgumentError(ValueError, TypeError):
     """An argument that makes no sense. Both errors at once, as scikit-learn's: a caller need not know which it is."""
@@ -52,3 +54,18 @@ def choice(name: str, value: object, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ArgumentError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def generator(name: str, value: object) -> np.random.Generator:
+    """A random number generator as it is, or a new one from a seed.
+
+    >>> generator("rng", None)
+    Traceback (most recent call last):
+    lib.arguments.ArgumentError: rng must be a numpy.random.Generator or a whole number as its seed, got None
+    """
+    if isinstance(value, np.random.Generator):
+        return value
+    # None would be a fresh seed each time, RandomState another stream of numbers than its owner expects
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise ArgumentError(f"{name} must be a numpy.random.Generator or a whole number as its seed, got {value!r}")
+    return np.random.default_rng(int(value))

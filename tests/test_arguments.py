@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lib.arguments import ArgumentError, choice, real_number, whole_number
+from lib.arguments import ArgumentError, choice, generator, real_number, whole_number
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -43,3 +43,17 @@ def test_what_is_no_positive_number_is_refused(value):
 def test_a_choice_that_is_not_offered_is_refused(value):
     with pytest.raises(ArgumentError, match="way must be one of a, b, got "):
         choice("way", value, ["a", "b"])
+
+
+def test_a_seed_is_as_good_as_its_generator():
+    rng = np.random.default_rng(5)
+    assert generator("rng", rng) is rng
+    assert generator("rng", np.int64(5)).random() == np.random.default_rng(5).random()
+
+
+@pytest.mark.parametrize("value", [None, -1, 0.5, True, "0", np.random.RandomState(0)])
+def test_what_would_give_other_numbers_each_time_is_no_generator(value):
+    with pytest.raises(
+        ArgumentError, match=r"rng must be a numpy\.random\.Generator or a whole number as its seed, got "
+    ):
+        generator("rng", value)
