@@ -5,29 +5,32 @@ inputs only: least squares, ridge regression, splines, k nearest neighbours, ker
 bias-variance decomposition has a closed form (Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*,
 2nd ed., sections 5.4.1 and 7.3), so that Monte Carlo is needed only to check it.
 
-Inputs ``x`` are points of the line: arrays of shape (n,) or (n, 1).
+Inputs ``x`` are points of the line: arrays of shape (n,) or (n, 1). Whatever their types, sums are float64.
 """
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
+
+from lib.arguments import ArgumentError, generator, real_number, whole_number
 
 #: Variance (not standard deviation) of the noise of Problem 1.
 NOISE_VARIANCE = 0.3
 
-_CHUNK = 65_536  # data sets drawn at a time, which bounds the memory of a Monte Carlo run
+# S @ y may miss a refit by this much, relative to S and y: iterative solvers stop at tolerances of their own
+_TOLERANCE = 1e-4
+_REFITS = (
+    30  # data sets of a Monte Carlo run that are fitted too: a choice made in 1 of 7 escapes them in 1 of 100 runs
+)
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,7 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class MonteCarloDecomposition(Decomposition):
-    """Estimates of the terms of a :class:`Decomposition`.
-
-    `bias_squared` and `variance` are unbiased estimates: the square of the average error has the
-    variance over the number of data sets subtracted, so it can come out slightly below zero.
+    """Estimates of the terms of a :class:`Decomposition`, as :func:`decompose_predictions` makes them.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def true_function(x: ArrayLike) -> np.ndarray:
 
 
 def sample_targets(
-    x: ArrayLike, n_datasets: int, *, rng: np.random.Generator, noise_variance: float = NOISE_VARIANCE
+    x: ArrayLike, n_datasets: int, *, rng: np.random.Generator | int, noise_variance: float = NOISE_VARIANCE
 ) -> np.ndarray:
     """Draw y = f(x) + e with independent e ~ N(0, noise_variance) for every data set and point.
 
@@ -92,8 +92,8 @@ def sample_targets(
         Inputs, the same in every data set.
     n_datasets : int
         Number of data sets, at least 1.
-    rng : numpy.random.Generator
-        Source of the noise.
+    rng : numpy.random.Generator or int
+        Source of the noise, or the seed of one.
     noise_variance : float
         Variance of the noise, in squared units of y.
 
@@ -104,18 +104,15 @@ def sample_targets(
     Raises
     ------
     ValueError
-        If `x` is empty, not finite or not one-dimensional, `n_datasets` < 1, or `noise_variance` is negative.
+        If `x` is empty, not finite or not one-dimensional, or another argument is not as described.
 
-    >>> sample_targets([0.0, 5.0, 10.0], 2, rng=np.random.default_rng(0)).shape
+    >>> sample_targets([0.0, 5.0, 10.0], 2, rng=0).shape
     (2, 3)
     """
     x = _points(x, "x")
-    n_datasets = _count(n_datasets, "n_datasets", least=1)
-    scale = np.sqrt(_nonnegative(noise_variance, "noise_variance"))
-    targets = rng.standard_normal((n_datasets, len(x)))
-    targets *= scale
-    targets += true_function(x)
-    return targets
+    shape = whole_number("n_datasets", n_datasets), len(x)
+    scale = np.sqrt(real_number("noise_variance", noise_variance, at_least=0))
+    return true_function(x) + scale * generator("rng", rng).standard_normal(shape)
 
 
 def polynomial_regression(degree: int, ridge: float = 0.0) -> BaseEstimator:
@@ -130,7 +127,7 @@ def polynomial_regression(degree: int, ridge: float = 0.0) -> BaseEstimator:
     degree : int
         Degree of the polynomial, at least 0 (0 is the mean of the targets).
     ridge : float
-        Weight of the L2 penalty added to the residual sum of squares.
+        Weight of the L2 penalty added to the residual sum of squares, not negative.
 
     Returns
     -------
@@ -139,17 +136,15 @@ def polynomial_regression(degree: int, ridge: float = 0.0) -> BaseEstimator:
     Raises
     ------
     ValueError
-        If `degree` or `ridge` is negative, or `ridge` is not finite.
-    TypeError
-        If `degree` is not an integer.
+        If `degree` or `ridge` is not as described.
 
     >>> x = np.linspace(0, 10, 20)[:, None]
     >>> model = polynomial_regression(3).fit(x, x[:, 0] ** 3)
     >>> float(model.predict([[2.0]])[0].round(6))
     8.0
     """
-    degree = _count(degree, "degree", least=0)
-    ridge = _nonnegative(ridge, "ridge")
+    degree = whole_number("degree", degree, at_least=0)
+    ridge = real_number("ridge", ridge, at_least=0)
     if degree == 0:
         return DummyRegressor()
     # scikit-learn 1.9 drops singular values below tol times the largest: its default, 1e-6, would simplify the model
@@ -176,24 +171,65 @@ class ChebyshevFeatures(TransformerMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y=None) -> ChebyshevFeatures:
         """Learn the range of the inputs X, of shape (n_samples, 1)."""
-        _count(self.degree, "degree", least=1)
+        whole_number("degree", self.degree)
         X = _points(X, "X")
         self.center_ = (X.min() + X.max()) / 2
-        self.half_width_ = (X.max() - X.min()) / 2 or 1.0
+        self.half_width_ = (X.max() - X.min()) / 2 or 1.0  # equal inputs have no width to scale by
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """The features of X, of shape (n_samples, degree)."""
         check_is_fitted(self)
-        return np.polynomial.chebyshev.chebvander((_points(X, "X") - self.center_) / self.half_width_, self.degree)[
-            :, 1:
-        ]
+        scaled = (_points(X, "X") - self.center_) / self.half_width_
+        return np.polynomial.chebyshev.chebvander(scaled, self.degree)[:, 1:]  # without T_0, which the intercept is
+
+
+def polynomial_smoothers(degree: int, x_train: ArrayLike, x_test: ArrayLike) -> np.ndarray:
+    """The matrices S of least squares with polynomials, of all degrees at once.
+
+    Let q_0, q_1, ... be the polynomials of degree 0, 1, ... that are orthonormal over the training inputs. The fit of
+    degree n is the sum of the projections on q_0 ... q_n, so that S_n[i, j] is the sum of q_k(x_i) q_k(x_j) over
+    k <= n: a higher degree only adds terms.
+
+    Parameters
+    ----------
+    degree : int
+        Highest degree, below the number of different training inputs.
+    x_train : array of shape (n_train,) or (n_train, 1)
+    x_test : array of shape (n_test,) or (n_test, 1)
+
+    Returns
+    -------
+    array of shape (degree + 1, n_test, n_train)
+        Entry n is the smoother matrix of degree n.
+
+    Raises
+    ------
+    ValueError
+        If an input is empty, not finite or not one-dimensional, or the training inputs do not determine the polynomial.
+
+    >>> polynomial_smoothers(1, [0.0, 1.0, 2.0], [3.0]).round(6)
+    array([[[ 0.333333,  0.333333,  0.333333]],
+    <BLANKLINE>
+           [[-0.666667,  0.333333,  1.333333]]])
+    """
+    degree = whole_number("degree", degree, at_least=0)
+    x_train, x_test = _points(x_train, "x_train"), _points(x_test, "x_test")
+    different = len(np.unique(x_train))
+    if degree >= different:
+        raise ArgumentError(f"degree {degree} needs {degree + 1} different training inputs, x_train has {different}")
+    features = ChebyshevFeatures(max(degree, 1)).fit(x_train)
+    train, test = (np.insert(features.transform(x), 0, 1, axis=1)[:, : degree + 1] for x in (x_train, x_test))
+    at_train, R = np.linalg.qr(train)  # columns: the orthonormal polynomials at the training inputs
+    at_test = np.linalg.solve(R.T, test.T).T  # and at the test points, by the same triangular change of basis
+    return np.cumsum(at_test.T[:, :, None] * at_train.T[:, None, :], axis=0)
 
 
 def smoother_matrix(estimator: BaseEstimator, x_train: ArrayLike, x_test: ArrayLike) -> np.ndarray:
     """The matrix S of a linear smoother: its predictions at `x_test` are ``S @ y_train`` for every `y_train`.
 
-    Column j is what the estimator predicts after fitting the j-th unit vector.
+    Column j is what the estimator predicts after fitting the j-th unit vector. Whether ``S @ y`` is what a fit to y
+    predicts is then tried on targets of many kinds and sizes, smooth and rough.
 
     Parameters
     ----------
@@ -210,7 +246,8 @@ def smoother_matrix(estimator: BaseEstimator, x_train: ArrayLike, x_test: ArrayL
     ------
     ValueError
         If the inputs are empty, not finite or differ in their number of features, or the estimator is not linear in the
-        targets.
+        targets: also if it chooses among linear smoothers by looking at them, as GridSearchCV and RidgeCV do. No
+        finite number of trials can find every such choice; :func:`monte_carlo_decomposition` tries more.
 
     >>> smoother_matrix(polynomial_regression(1), [0.0, 1.0, 2.0], [1.0, 3.0]).round(6)
     array([[ 0.333333,  0.333333,  0.333333],
@@ -218,37 +255,67 @@ def smoother_matrix(estimator: BaseEstimator, x_train: ArrayLike, x_test: ArrayL
     """
     x_train, x_test = _inputs(x_train, "x_train"), _inputs(x_test, "x_test")
     if x_train.shape[1] != x_test.shape[1]:
-        raise ValueError(
+        raise ArgumentError(
             f"x_train has {x_train.shape[1]} features and x_test has {x_test.shape[1]}: give both the same columns"
         )
-    n_train = len(x_train)
-    # the unit vectors give S; zeros and one large uneven target are independent tests that the estimator is linear
-    unit_vectors_and_zero = np.eye(n_train, n_train + 1)
-    probe = 1e3 * np.sort(np.random.default_rng(0).normal(size=n_train))[x_train[:, 0].argsort().argsort()]
-    model = clone(estimator)
-    with config_context(assume_finite=True):  # just checked
-        predicted = _fit_predict(model, x_train, unit_vectors_and_zero, x_test)
-        predicted_probe = _fit_predict(model, x_train, probe, x_test)
-    smoother, at_zero = predicted[:, :-1], predicted[:, -1]
-    error = np.abs(smoother @ probe - predicted_probe).max() / 1e3
-    size = max(1.0, np.abs(smoother).sum(axis=1).max())
-    if not (np.abs(at_zero).max() <= 1e-8 * size and error <= 1e-4 * size):
-        raise ValueError(
-            f"estimator {estimator!r} is not linear in the targets (or too ill-conditioned to tell), so it has no "
-            "smoother matrix; choose one that is, such as LinearRegression, Ridge with a fixed alpha, KernelRidge or "
-            "KNeighborsRegressor"
-        )
+    smoother = _smoother(estimator, x_train, x_test)
+    _check_by_refitting(estimator, smoother, x_train, x_test, _probes(x_train))
     return smoother
 
 
-def _fit_predict(estimator, x_train, targets, x_test):
-    """Fit and predict; several columns of targets are fitted one by one where the regressor takes one at a time."""
-    try:
-        return estimator.fit(x_train, targets).predict(x_test)
+def _smoother(estimator: BaseEstimator, x_train: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+    unit_vectors = np.eye(len(x_train))
+    try:  # all columns in one fit, where the estimator takes several targets
+        columns = clone(estimator).fit(x_train, unit_vectors).predict(x_test)
     except ValueError:
-        if targets.ndim == 1:
-            raise
-        return MultiOutputRegressor(estimator).fit(x_train, targets).predict(x_test)
+        columns = _refit(estimator, x_train, x_test, unit_vectors).T
+    return np.asarray(columns, dtype=float).reshape(len(x_test), len(x_train))
+
+
+def _refit(estimator: BaseEstimator, x_train: np.ndarray, x_test: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """What the estimator predicts after fitting each row of targets, of shape (n_rows, n_test)."""
+    try:
+        predictions = [clone(estimator).fit(x_train, y).predict(x_test) for y in targets]
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(
+            f"estimator {estimator!r} cannot be fitted to x_train and targets of every kind, so it has no smoother "
+            f"matrix ({error})"
+        ) from error
+    return np.asarray(predictions, dtype=float).reshape(len(targets), len(x_test))
+
+
+def _probes(x_train: np.ndarray) -> np.ndarray:
+    """Targets on which estimators that tune themselves choose differently: from a smooth trend to pure alternation."""
+    n, rng = len(x_train), np.random.default_rng(0)
+    rank = np.argsort(np.argsort(x_train[:, 0], kind="stable"))
+    trend, noise = true_function(x_train[:, 0]), rng.normal(size=(4, n))
+    probes = [
+        np.zeros(n),  # shows an offset of the estimator's own
+        (-1.0) ** rank,  # the roughest there is: whoever tunes smooths it away
+        1e3 * np.sort(noise[0])[rank],  # large, smooth and uneven
+        1e-3 * noise[1],
+        noise[2],  # nothing to learn
+        trend,  # nothing but signal
+        trend + np.sqrt(NOISE_VARIANCE) * noise[3],  # the targets of Problem 1
+        100.0 + (2 * rank > n),  # a step, far from zero
+    ]
+    # each polynomial is learnt by one degree and by none below: it decides a choice between neighbouring degrees
+    features = ChebyshevFeatures(10).fit(x_train[:, 0]).transform(x_train[:, 0])
+    return np.vstack([probes, features.T[1:]])
+
+
+def _check_by_refitting(
+    estimator: BaseEstimator, smoother: np.ndarray, x_train: np.ndarray, x_test: np.ndarray, targets: np.ndarray
+) -> None:
+    """ValueError unless S @ y is what the estimator predicts after fitting y, for every row y of targets."""
+    error = np.abs(_refit(estimator, x_train, x_test, targets) - targets @ smoother.T).max(axis=1)
+    size = np.abs(targets).max(axis=1) * max(1.0, np.abs(smoother).sum(axis=1).max())
+    if not np.all(error <= _TOLERANCE * size + 1e-8):  # written so that nan fails
+        raise ArgumentError(
+            f"estimator {estimator!r} is not linear in the targets (or tunes itself by looking at them, or is too "
+            "ill-conditioned to tell), so it has no smoother matrix; choose one that is, such as LinearRegression, "
+            "Ridge with a fixed alpha, KernelRidge or KNeighborsRegressor"
+        )
 
 
 def exact_decomposition(
@@ -276,7 +343,7 @@ def exact_decomposition(
     ------
     ValueError
         If an input is empty, not finite or not one-dimensional, `noise_variance` is negative, or the estimator is not
-        linear in the targets.
+        linear in the targets (see :func:`smoother_matrix`).
 
     >>> exact_decomposition(polynomial_regression(1), np.linspace(0, 10, 40), [2.5, 7.5]).variance
     0.0128506...
@@ -285,7 +352,7 @@ def exact_decomposition(
 
 
 def exact_decomposition_over_designs(
-    estimator: BaseEstimator, x_trains: Sequence[ArrayLike], x_test: ArrayLike, noise_variance: float = NOISE_VARIANCE
+    estimator: BaseEstimator, x_trains: Iterable[ArrayLike], x_test: ArrayLike, noise_variance: float = NOISE_VARIANCE
 ) -> Decomposition:
     """As :func:`exact_decomposition`, for training inputs drawn with equal probability from several designs.
 
@@ -295,7 +362,7 @@ def exact_decomposition_over_designs(
     Parameters
     ----------
     estimator : scikit-learn regressor, linear in the targets
-    x_trains : sequence of arrays of shape (n_train,) or (n_train, 1)
+    x_trains : arrays of shape (n_train,) or (n_train, 1)
         The designs: one set of training inputs each. The number of points may differ.
     x_test, noise_variance
         As in :func:`exact_decomposition`.
@@ -309,14 +376,15 @@ def exact_decomposition_over_designs(
     ValueError
         As :func:`exact_decomposition`; also if `x_trains` is empty.
     """
-    noise_variance = _nonnegative(noise_variance, "noise_variance")
+    noise_variance = real_number("noise_variance", noise_variance, at_least=0)
     x_test = _points(x_test, "x_test")
-    if len(x_trains) == 0:
-        raise ValueError("x_trains is empty: give at least one set of training inputs")
     designs = [_points(x_train, "x_train") for x_train in x_trains]
-    smoothers = [smoother_matrix(estimator, x_train, x_test) for x_train in designs]
+    if not designs:
+        raise ArgumentError("x_trains is empty: give at least one set of training inputs")
+    smoothers = [smoother_matrix(estimator, designs[0], x_test)]  # tried there; linearity is the estimator's own
+    smoothers += [_smoother(estimator, x_train[:, None], x_test[:, None]) for x_train in designs[1:]]
     expected = np.array([S @ true_function(x_train) for S, x_train in zip(smoothers, designs, strict=True)])
-    given_design = noise_variance * np.array([(S**2).sum(axis=1) for S in smoothers])
+    given_design = noise_variance * np.array([np.sum(S**2, axis=1) for S in smoothers])
     bias_squared = float(np.mean((expected.mean(axis=0) - true_function(x_test)) ** 2))
     variance = float(np.mean(given_design.mean(axis=0) + expected.var(axis=0)))
     return Decomposition(bias_squared, variance, noise_variance, bias_squared + variance + noise_variance)
@@ -328,10 +396,13 @@ def monte_carlo_decomposition(
     x_test: ArrayLike,
     n_datasets: int,
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     noise_variance: float = NOISE_VARIANCE,
 ) -> MonteCarloDecomposition:
     """Estimate bias^2, variance, noise and test MSE from many data sets, each with fresh training and test noise.
+
+    The predictions are S times the targets. The first thirty data sets are fitted as well, so that an estimator whose
+    fits differ from that is refused instead of being confirmed by the same matrix.
 
     Parameters
     ----------
@@ -339,8 +410,9 @@ def monte_carlo_decomposition(
     x_train : array of shape (n_train,) or (n_train, 1)
     x_test : array of shape (n_test,) or (n_test, 1)
     n_datasets : int
-        Number of data sets, at least 2. Memory grows by 32 bytes per data set and test point.
-    rng : numpy.random.Generator
+        Number of data sets, at least 2. Memory: about 50 bytes per data set and point.
+    rng : numpy.random.Generator or int
+        Source of the noise, or the seed of one.
     noise_variance : float
         Variance of the noise of training and test targets, in squared units of y.
 
@@ -353,16 +425,12 @@ def monte_carlo_decomposition(
     ValueError
         As :func:`exact_decomposition`; also if `n_datasets` < 2.
     """
-    n_datasets = _count(n_datasets, "n_datasets", least=2)
-    noise_variance = _nonnegative(noise_variance, "noise_variance")
+    n_datasets, rng = whole_number("n_datasets", n_datasets, at_least=2), generator("rng", rng)
     x_train, x_test = _points(x_train, "x_train"), _points(x_test, "x_test")
     smoother = smoother_matrix(estimator, x_train, x_test)
-    predictions = np.empty((n_datasets, len(x_test)))
-    for start in range(0, n_datasets, _CHUNK):
-        chunk = predictions[start : start + _CHUNK]
-        np.matmul(sample_targets(x_train, len(chunk), rng=rng, noise_variance=noise_variance), smoother.T, out=chunk)
-    test_targets = sample_targets(x_test, n_datasets, rng=rng, noise_variance=noise_variance)
-    return decompose_predictions(predictions, test_targets, x_test)
+    y_train, y_test = (sample_targets(x, n_datasets, rng=rng, noise_variance=noise_variance) for x in (x_train, x_test))
+    _check_by_refitting(estimator, smoother, x_train[:, None], x_test[:, None], y_train[:_REFITS])
+    return decompose_predictions(y_train @ smoother.T, y_test, x_test)
 
 
 def decompose_predictions(
@@ -373,7 +441,7 @@ def decompose_predictions(
     Parameters
     ----------
     predictions : array of shape (n_datasets, n_test)
-        Row r: what the model fitted to data set r predicts at the test points.
+        Row r: what the model fitted to data set r predicts at the test points. The rows are draws of one distribution.
     test_targets : array of shape (n_datasets, n_test)
         Row r: test targets with noise of their own, independent of the training data and of every other row.
     x_test : array of shape (n_test,) or (n_test, 1)
@@ -381,10 +449,12 @@ def decompose_predictions(
     Returns
     -------
     MonteCarloDecomposition
-        Means over data sets and test points. The standard error of the squared bias is that of a quadratic form in a
-        mean that is nearly normal: its square is (4 b'Cb / R + 2 tr(C^2) / R^2) / n_test^2 for pointwise bias b,
-        covariance C of the predictions and R data sets, with b'Cb estimated without bias and cut off at zero, which
-        is cautious where b is nearly zero.
+        Means over data sets and test points. `bias_squared` and `variance` are unbiased: the square of the average
+        error has the variance over the number of data sets subtracted, so it can come out slightly below zero. The
+        standard error of the squared bias is that of a quadratic form in a mean that is nearly normal: its square is
+        (4 b'Cb / R + 2 tr(C^2) / R^2) / n_test^2 for pointwise bias b, covariance C of the predictions and R data sets,
+        with b'Cb estimated without bias and cut off at zero, which is cautious where b is nearly zero. Where the
+        training inputs differ from row to row by a fixed list, the standard errors hold for a list drawn anew.
 
     Raises
     ------
@@ -393,58 +463,45 @@ def decompose_predictions(
     """
     x_test = _points(x_test, "x_test")
     predictions, test_targets = _inputs(predictions, "predictions"), _inputs(test_targets, "test_targets")
-    n_datasets, n_test = _count(len(predictions), "the number of data sets", least=2), len(x_test)
+    n_datasets, n_test = whole_number("the number of data sets", len(predictions), at_least=2), len(x_test)
     for name, array in (("predictions", predictions), ("test_targets", test_targets)):
         if array.shape != (n_datasets, n_test):
-            raise ValueError(
+            raise ArgumentError(
                 f"{name} has shape {array.shape}, expected ({n_datasets}, {n_test}): a row for each data set, "
                 "a column for each point of x_test"
             )
-    truth = true_function(x_test)
-    mean = predictions.mean(axis=0)
-    bias = mean - truth
-    deviations = predictions - mean
+    truth, mean = true_function(x_test), predictions.mean(axis=0)
+    bias, deviations = mean - truth, predictions - mean
     covariance = deviations.T @ deviations / (n_datasets - 1)
     variance = np.trace(covariance) / n_test
     squared_covariance = np.sum(covariance**2)  # trace of C^2
-    from_bias = max(bias @ covariance @ bias - squared_covariance / n_datasets, 0.0)  # unbiased, and not below zero
+    from_bias = max(bias @ covariance @ bias - squared_covariance / n_datasets, 0.0)  # b'Cb, unbiased, not below zero
     variance_of_bias_squared = 4 * from_bias / n_datasets + 2 * squared_covariance / n_datasets**2
-
-    def standard_error(per_dataset: np.ndarray) -> float:
-        return float(np.std(per_dataset, ddof=1) / np.sqrt(n_datasets))
-
-    squared_errors = _row_mean_squares(test_targets - predictions)
-    squared_noise = _row_mean_squares(test_targets - truth)
+    mean_squares = {  # of each data set, over its test points
+        "variance": np.mean(deviations**2, axis=1),
+        "noise": np.mean((test_targets - truth) ** 2, axis=1),
+        "mse": np.mean((test_targets - predictions) ** 2, axis=1),
+    }
+    standard_errors = {term: float(np.std(v, ddof=1) / np.sqrt(n_datasets)) for term, v in mean_squares.items()}
     return MonteCarloDecomposition(
         bias_squared=float(np.mean(bias**2) - variance / n_datasets),
         variance=float(variance),
-        noise=float(squared_noise.mean()),
-        mse=float(squared_errors.mean()),
-        standard_errors=Decomposition(
-            bias_squared=float(np.sqrt(variance_of_bias_squared) / n_test),
-            variance=standard_error(_row_mean_squares(deviations)),
-            noise=standard_error(squared_noise),
-            mse=standard_error(squared_errors),
-        ),
+        noise=float(mean_squares["noise"].mean()),
+        mse=float(mean_squares["mse"].mean()),
+        standard_errors=Decomposition(float(np.sqrt(variance_of_bias_squared) / n_test), **standard_errors),
     )
 
 
-def _row_mean_squares(array: np.ndarray) -> np.ndarray:
-    return np.einsum("rt,rt->r", array, array) / array.shape[1]
-
-
 def _inputs(x: ArrayLike, name: str) -> np.ndarray:
-    """Finite inputs as a matrix of shape (n, n_features), at least one row."""
+    """Finite inputs as a float64 matrix of shape (n, n_features), at least one row."""
     try:
         x = np.asarray(x, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers in equal rows: {error}") from None
-    if x.ndim not in (1, 2):
-        raise ValueError(f"{name} has shape {x.shape}, expected (n,) or (n, n_features)")
-    if x.size == 0:
-        raise ValueError(f"{name} is empty (shape {x.shape}): give at least one point")
+        raise ArgumentError(f"{name} must hold numbers in equal rows: {error}") from None
+    if x.ndim not in (1, 2) or x.size == 0:
+        raise ArgumentError(f"{name} has shape {x.shape}, expected (n,) or (n, n_features) with at least one point")
     if not np.isfinite(x).all():
-        raise ValueError(f"{name} holds {np.sum(~np.isfinite(x))} values that are not finite: remove them first")
+        raise ArgumentError(f"{name} holds {np.sum(~np.isfinite(x))} values that are not finite: remove them first")
     return x[:, None] if x.ndim == 1 else x
 
 
@@ -452,21 +509,5 @@ def _points(x: ArrayLike, name: str) -> np.ndarray:
     """Finite points of the line as an array of shape (n,), n >= 1."""
     x = _inputs(x, name)
     if x.shape[1] != 1:
-        raise ValueError(f"{name} has shape {x.shape}, expected (n,) or (n, 1): the problem has one input variable")
+        raise ArgumentError(f"{name} has shape {x.shape}, expected (n,) or (n, 1): the problem has one input variable")
     return x[:, 0]
-
-
-def _count(value: int, name: str, *, least: int) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return int(value)
-
-
-def _nonnegative(value: float, name: str) -> float:
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
-    return float(value)

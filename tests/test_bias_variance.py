@@ -6,9 +6,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import BaggingRegressor, GradientBoostingRegressor
+from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import Lasso, LinearRegression, Ridge, RidgeCV, TweedieRegressor
+from sklearn.linear_model import (
+    BayesianRidge,
+    Lasso,
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeCV,
+    TweedieRegressor,
+)
+from sklearn.model_selection import GridSearchCV, KFold, LeaveOneOut
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
@@ -25,6 +40,7 @@ from lib.bias_variance import (
     exact_decomposition_over_designs,
     monte_carlo_decomposition,
     polynomial_regression,
+    polynomial_smoothers,
     sample_targets,
     smoother_matrix,
     true_function,
@@ -52,7 +68,7 @@ LINEAR = [
     GaussianProcessRegressor(alpha=0.1, optimizer=None),
     TweedieRegressor(power=0, alpha=0, tol=1e-10),  # takes one target at a time
 ]
-NOT_LINEAR = [Lasso(0.5), RidgeCV(), DecisionTreeRegressor(max_depth=3), SVR()]
+NOT_LINEAR = [Lasso(0.5), DecisionTreeRegressor(max_depth=3), SVR()]
 
 
 def name(estimator) -> str:
@@ -145,6 +161,107 @@ def test_estimators_that_are_not_linear_are_refused(estimator):
         smoother_matrix(estimator, X_TRAIN, X_TEST)
 
 
+RIDGE = make_pipeline(ChebyshevFeatures(5), Ridge())
+LEAST_SQUARES = make_pipeline(ChebyshevFeatures(), LinearRegression())
+
+
+def searched(model, parameter: str, *values, **options) -> GridSearchCV:
+    return GridSearchCV(model, {parameter: values}, **options)
+
+
+TUNED = {
+    "search, far apart": searched(RIDGE, "ridge__alpha", 0.01, 1000.0),
+    "search, near": searched(RIDGE, "ridge__alpha", 0.1, 0.11),
+    "search, leave-one-out": searched(
+        RIDGE, "ridge__alpha", 0.01, 1000.0, cv=LeaveOneOut(), scoring="neg_mean_squared_error"
+    ),
+    "degree 7 or 8": searched(LEAST_SQUARES, "chebyshevfeatures__degree", 7, 8),
+    "degree 2 or 3": searched(LEAST_SQUARES, "chebyshevfeatures__degree", 2, 3, cv=KFold(5)),
+    "neighbours": searched(KNeighborsRegressor(), "n_neighbors", 2, 3),
+    "RidgeCV": make_pipeline(ChebyshevFeatures(8), RidgeCV([1, 1.5])),
+    "LassoCV": make_pipeline(ChebyshevFeatures(8), LassoCV()),
+    "evidence": make_pipeline(ChebyshevFeatures(8), BayesianRidge()),
+    "likelihood": GaussianProcessRegressor(RBF() + WhiteKernel()),
+    "selected features": make_pipeline(ChebyshevFeatures(8), SelectKBest(f_regression, k=7), LinearRegression()),
+    "transformed target": TransformedTargetRegressor(LinearRegression(), func=np.arcsinh, inverse_func=np.sinh),
+    "target that cannot be transformed": TransformedTargetRegressor(
+        LinearRegression(), func=np.log, inverse_func=np.exp
+    ),
+    "early stopping": GradientBoostingRegressor(n_iter_no_change=3, random_state=0),
+    "randomised": BaggingRegressor(LinearRegression()),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # a search may warn of the trial targets; it is refused all the same
+@pytest.mark.parametrize("kind", TUNED)
+def test_what_tunes_itself_by_looking_at_the_targets_is_no_linear_smoother(kind):
+    x_train, x_test = np.linspace(0, 10, 20), np.linspace(0.3, 9.7, 7)
+    with pytest.raises(ValueError, match=f"(?s)^estimator {type(TUNED[kind]).__name__}.* has no smoother matrix"):
+        exact_decomposition(TUNED[kind], x_train, x_test)
+
+
+class TunedByOneTarget(LinearRegression):
+    """Least squares, but nothing at all if the first target lies where none of the probes has it."""
+
+    def predict(self, X):
+        return self.scale_ * super().predict(X)
+
+    def fit(self, X, y):
+        self.scale_ = np.ndim(y) == 2 or not 0.2 < y[0] < 0.35
+        return super().fit(X, y)
+
+
+def test_monte_carlo_refits_what_the_probes_let_pass():
+    x = np.concatenate([[0.0], X_TRAIN])
+    smoother_matrix(TunedByOneTarget(), x, X_TEST)
+    with pytest.raises(ValueError, match="not linear in the targets"):
+        monte_carlo_decomposition(TunedByOneTarget(), x, X_TEST, 100, rng=0)
+
+
+class InFloat32(LinearRegression):
+    def predict(self, X):
+        return super().predict(X).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int16, np.uint16])
+def test_sums_are_float64_whatever_the_type_of_the_inputs(dtype):
+    x = np.arange(300).astype(dtype)
+    narrow, wide = (exact_decomposition(LinearRegression(), at, at[:5]) for at in (x, x.astype(float)))
+    assert narrow == wide
+    same = np.full((5000, 1), 100, dtype)
+    assert decompose_predictions(same, same, x[:1]).bias_squared == 10_000  # in float16 the sum is infinite
+
+
+def test_matrix_of_an_estimator_that_predicts_in_float32_is_float64():
+    assert smoother_matrix(InFloat32(), X_TRAIN, X_TEST).dtype == np.float64
+
+
+def test_an_estimators_own_refusal_names_what_the_caller_named():
+    with pytest.raises(ValueError, match=r"^estimator KNeighborsRegressor\(n_neighbors=50\) .*n_neighbors <= n_sam"):
+        smoother_matrix(KNeighborsRegressor(50), X_TRAIN, X_TEST)
+    with pytest.raises(ValueError, match=r"^estimator LogisticRegression\(\) .*at least 2 classes"):
+        smoother_matrix(LogisticRegression(), X_TRAIN, X_TEST)
+
+
+def test_a_seed_is_as_good_as_its_generator():
+    assert_array_equal(sample_targets(X, 2, rng=3), sample_targets(X, 2, rng=np.random.default_rng(3)))
+    runs = [monte_carlo_decomposition(polynomial_regression(2), X, X, 5, rng=r) for r in (3, np.random.default_rng(3))]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("degree", [0, 1, 8, 15])
+def test_all_degrees_at_once_are_the_matrices_one_by_one(degree):
+    together = polynomial_smoothers(15, X_TRAIN, X_TEST)
+    assert together.shape == (16, 10, 40)
+    np.testing.assert_allclose(together[degree], brute_force_smoother(degree, X_TRAIN, X_TEST), atol=1e-6)
+    np.testing.assert_allclose(polynomial_smoothers(degree, X_TRAIN, X_TEST), together[: degree + 1], atol=1e-10)
+
+
+def test_all_degrees_at_once_interpolate_where_there_are_as_many_points_as_coefficients():
+    S = polynomial_smoothers(3, [0.0, 1.0, 3.0, 4.0], [0.0, 1.0, 3.0, 4.0])
+    np.testing.assert_allclose(S[3], np.eye(4), atol=1e-12)
+
+
 @pytest.mark.parametrize("degree", REFERENCE)
 def test_exact_decomposition_agrees_with_80_digit_arithmetic(degree):
     found = exact_decomposition(polynomial_regression(degree), X_TRAIN, X_TEST)
@@ -155,7 +272,7 @@ def test_exact_decomposition_agrees_with_80_digit_arithmetic(degree):
     assert found.noise == 0.3
 
 
-@pytest.mark.parametrize("degree", [1, 2, 5, 8, 11, 13, 14, 15])
+@pytest.mark.parametrize("degree", [1, 5, 8, 11, 15])
 def test_exact_decomposition_agrees_with_exact_rational_arithmetic(degree):
     """Fractions leave no rounding error: solve the normal equations of the centred powers exactly."""
     train, test = (
@@ -206,7 +323,7 @@ def test_least_squares_spreads_variance_by_the_number_of_coefficients(degree, n_
     rates=st.tuples(st.floats(0, 1e3), st.floats(0, 1e3)).filter(lambda r: abs(r[0] - r[1]) > 1e-6 * (r[0] + r[1])),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_penalty_lowers_variance_everywhere_and_raises_bias_on_the_training_inputs(degree, rates, seed):
     x = np.random.default_rng(seed).permutation(np.linspace(0, 10, 50))
     low, high = sorted(rates)
@@ -242,17 +359,27 @@ def test_designs_follow_the_law_of_total_variance():
     assert max(map(abs, z.values())) < 4.5, z
 
 
+def simulate(S: np.ndarray, n_datasets: int, rng: np.random.Generator):
+    """What monte_carlo_decomposition does once S is known and tried."""
+    y_train, y_test = (sample_targets(x, n_datasets, rng=rng) for x in (X_TRAIN, X_TEST))
+    return decompose_predictions(y_train @ S.T, y_test, X_TEST)
+
+
+def test_monte_carlo_is_one_simulation_with_the_smoother_matrix():
+    model = polynomial_regression(3)
+    S = smoother_matrix(model, X_TRAIN, X_TEST)
+    assert monte_carlo_decomposition(model, X_TRAIN, X_TEST, 50, rng=1) == simulate(S, 50, np.random.default_rng(1))
+
+
 def test_monte_carlo_standard_errors_have_the_right_size():
     """Over many repetitions the z-scores have mean about zero and standard deviation about one."""
-    model = polynomial_regression(7)
-    exact = exact_decomposition(model, X_TRAIN, X_TEST)
-    rng = np.random.default_rng(7)
-    z = np.array(
-        [
-            list(monte_carlo_decomposition(model, X_TRAIN, X_TEST, 500, rng=rng).z_scores(exact).values())
-            for _ in range(300)
-        ]
+    exact, S = (
+        exact_decomposition(polynomial_regression(7), X_TRAIN, X_TEST),
+        polynomial_smoothers(7, X_TRAIN, X_TEST)[7],
     )
+    rng = np.random.default_rng(7)
+    runs = [simulate(S, 500, rng) for _ in range(300)]
+    z = np.array([list(run.z_scores(exact).values()) for run in runs])
     assert np.abs(z.mean(axis=0)).max() < 5 / np.sqrt(300)
     assert np.all((z.std(axis=0) > 0.85) & (z.std(axis=0) < 1.15)), z.std(axis=0)
 
@@ -260,7 +387,8 @@ def test_monte_carlo_standard_errors_have_the_right_size():
 def test_squared_bias_is_estimated_without_bias_where_it_is_tiny():
     """The plug-in estimate would be too large by variance / R, many times the true value here."""
     model, rng = polynomial_regression(15), np.random.default_rng(8)
-    runs = [monte_carlo_decomposition(model, X_TRAIN, X_TEST, 100, rng=rng) for _ in range(1000)]
+    S = polynomial_smoothers(15, X_TRAIN, X_TEST)[15]
+    runs = [simulate(S, 100, rng) for _ in range(1000)]
     estimates = [run.bias_squared for run in runs]
     mean, standard_error = np.mean(estimates), np.std(estimates) / np.sqrt(1000)
     assert abs(mean - exact_decomposition(model, X_TRAIN, X_TEST).bias_squared) < 4 * standard_error
@@ -287,16 +415,6 @@ def test_sums_of_squares_split_exactly():
     assert found.bias_squared + found.variance == pytest.approx(direct, rel=1e-12)
 
 
-def test_monte_carlo_in_chunks_is_monte_carlo(monkeypatch):
-    import lib.bias_variance as module
-
-    model = polynomial_regression(2)
-    whole = monte_carlo_decomposition(model, X_TRAIN, X_TEST, 1000, rng=np.random.default_rng(10))
-    monkeypatch.setattr(module, "_CHUNK", 64)
-    parts = monte_carlo_decomposition(model, X_TRAIN, X_TEST, 1000, rng=np.random.default_rng(10))
-    assert parts.mse == pytest.approx(whole.mse, rel=1e-9)
-
-
 def test_column_and_flat_inputs_mean_the_same():
     model = polynomial_regression(4)
     flat = exact_decomposition(model, X_TRAIN, X_TEST)
@@ -304,58 +422,39 @@ def test_column_and_flat_inputs_mean_the_same():
     assert exact_decomposition(model, list(X_TRAIN), list(X_TEST)) == flat
 
 
-BAD_INPUTS = [[], np.nan, [1.0, np.nan], [np.inf, 0.0], np.zeros((3, 2)), np.zeros((2, 2, 2)), ["a", "b"]]
-
-
-@pytest.mark.parametrize("bad", BAD_INPUTS, ids=repr)
+@pytest.mark.parametrize("bad", [[], np.nan, [1.0, np.nan], [np.inf, 0.0], np.zeros((3, 2)), ["a", "b"]], ids=repr)
 def test_bad_inputs_are_refused_by_name(bad):
-    model, rng = polynomial_regression(1), np.random.default_rng(0)
+    model = polynomial_regression(1)
     with pytest.raises(ValueError, match="x_train"):
         exact_decomposition(model, bad, X_TEST)
     with pytest.raises(ValueError, match="x_test"):
         exact_decomposition(model, X_TRAIN, bad)
     with pytest.raises(ValueError, match="x_test"):
-        monte_carlo_decomposition(model, X_TRAIN, bad, 10, rng=rng)
-    with pytest.raises(ValueError, match=r"^x (must|has|is|holds)"):
-        sample_targets(bad, 2, rng=rng)
+        monte_carlo_decomposition(model, X_TRAIN, bad, 10, rng=0)
+    with pytest.raises(ValueError, match=r"^x (must|has|holds)"):
+        sample_targets(bad, 2, rng=0)
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
+    ("call", "message"),
     [
-        (lambda: polynomial_regression(-1), ValueError, "degree must be at least 0, got -1"),
-        (lambda: polynomial_regression(2.5), TypeError, "degree must be an integer"),
-        (lambda: polynomial_regression(True), TypeError, "degree must be an integer"),
-        (lambda: polynomial_regression(2, ridge=-0.1), ValueError, "ridge must be finite and not negative"),
-        (lambda: polynomial_regression(2, ridge=np.inf), ValueError, "ridge must be finite"),
-        (lambda: polynomial_regression(2, ridge=np.nan), ValueError, "ridge must be finite"),
-        (lambda: polynomial_regression(2, ridge="1"), TypeError, "ridge must be a number"),
-        (lambda: ChebyshevFeatures(0).fit([[1.0]]), ValueError, "degree must be at least 1"),
-        (
-            lambda: exact_decomposition(polynomial_regression(1), X_TRAIN, X_TEST, noise_variance=-1),
-            ValueError,
-            "noise_variance must be finite and not negative",
-        ),
-        (
-            lambda: exact_decomposition_over_designs(polynomial_regression(1), [], X_TEST),
-            ValueError,
-            "x_trains is empty",
-        ),
-        (lambda: sample_targets(X, 0, rng=np.random.default_rng(0)), ValueError, "n_datasets must be at least 1"),
-        (
-            lambda: monte_carlo_decomposition(
-                polynomial_regression(1), X_TRAIN, X_TEST, 1, rng=np.random.default_rng(0)
-            ),
-            ValueError,
-            "n_datasets must be at least 2",
-        ),
-        (lambda: decompose_predictions(np.zeros((5, 2)), np.zeros((5, 3)), [0, 1]), ValueError, "test_targets has"),
-        (lambda: decompose_predictions(np.zeros((5, 3)), np.zeros((5, 3)), [0, 1]), ValueError, "predictions has"),
-        (lambda: decompose_predictions(np.zeros((5, 2)), np.zeros((4, 2)), [0, 1]), ValueError, "test_targets has"),
-        (lambda: decompose_predictions(np.full((5, 2), np.nan), np.zeros((5, 2)), [0, 1]), ValueError, "predictions"),
-        (lambda: smoother_matrix(LinearRegression(), np.zeros((4, 2)), [1.0]), ValueError, "2 features and x_test"),
+        (lambda: polynomial_regression(-1), "degree must be a whole number of at least 0, got -1"),
+        (lambda: polynomial_regression(2.5), "degree must be a whole number"),
+        (lambda: polynomial_regression(2, ridge=-0.1), "ridge must be a finite number of at least 0"),
+        (lambda: polynomial_regression(2, ridge=np.nan), "ridge must be a finite number"),
+        (lambda: ChebyshevFeatures(0).fit([[1.0]]), "degree must be a whole number of at least 1"),
+        (lambda: exact_decomposition(polynomial_regression(1), X_TRAIN, X_TEST, -1), "noise_variance must be a finite"),
+        (lambda: exact_decomposition_over_designs(polynomial_regression(1), [], X_TEST), "x_trains is empty"),
+        (lambda: sample_targets(X, 0, rng=0), "n_datasets must be a whole number of at least 1"),
+        (lambda: sample_targets(X, 2, rng=None), "rng must be a numpy.random.Generator or a whole number as its seed"),
+        (lambda: monte_carlo_decomposition(polynomial_regression(1), X, X, 1, rng=0), "n_datasets must .* at least 2"),
+        (lambda: decompose_predictions(np.zeros((5, 2)), np.zeros((5, 3)), [0, 1]), "test_targets has"),
+        (lambda: decompose_predictions(np.zeros((5, 3)), np.zeros((5, 3)), [0, 1]), "predictions has"),
+        (lambda: decompose_predictions(np.full((5, 2), np.nan), np.zeros((5, 2)), [0, 1]), "predictions"),
+        (lambda: smoother_matrix(LinearRegression(), np.zeros((4, 2)), [1.0]), "2 features and x_test"),
+        (lambda: polynomial_smoothers(2, [0.0, 1.0, 1.0, 0.0], [1.0]), "needs 3 different training inputs"),
     ],
 )
-def test_bad_arguments_are_refused_by_name(call, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_arguments_are_refused_by_name(call, message):
+    with pytest.raises(ValueError, match=message):
         call()

@@ -6,7 +6,7 @@ import resource
 
 import numpy as np
 
-from lib.bias_variance import monte_carlo_decomposition, polynomial_regression, sample_targets, smoother_matrix
+from lib.bias_variance import monte_carlo_decomposition, polynomial_regression, polynomial_smoothers, sample_targets
 from tests.benchmarks.timing import alternate, report, seconds
 
 DEGREES = range(1, 16)
@@ -16,8 +16,7 @@ X_TRAIN, X_TEST = X[:40], X[40:]
 
 def predict_by_smoother(targets: np.ndarray) -> np.ndarray:
     """Predictions of every degree for every data set, of shape (n_degrees, n_datasets, n_test)."""
-    smoothers = np.concatenate([smoother_matrix(polynomial_regression(n), X_TRAIN, X_TEST) for n in DEGREES])
-    return (smoothers @ targets.T).reshape(len(DEGREES), len(X_TEST), -1).swapaxes(1, 2)
+    return targets @ polynomial_smoothers(max(DEGREES), X_TRAIN, X_TEST)[1:].swapaxes(1, 2)
 
 
 def predict_by_refitting(targets: np.ndarray) -> np.ndarray:
