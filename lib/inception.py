@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.arguments import whole_number
+
 
 class ConvModule(nn.Sequential):
     """Convolution, batch normalisation, ReLU: the figure's "Conv Module".
@@ -84,10 +86,9 @@ class SmallInception(nn.Module):
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10) -> None:
         super().__init__()
-        _check_whole(in_channels=in_channels, num_classes=num_classes)
-        self.in_channels = in_channels
+        self.in_channels = whole_number("in_channels", in_channels)
         self.features = nn.Sequential(  # the comments give the output, channels x height x width
-            ConvModule(in_channels, 96, 3),  # 96 x 28 x 28
+            ConvModule(self.in_channels, 96, 3),  # 96 x 28 x 28
             InceptionModule(96, 32, 32),  # 64 x 28 x 28
             InceptionModule(64, 32, 48),  # 80 x 28 x 28
             DownsampleModule(80, 80),  # 160 x 14 x 14
@@ -100,14 +101,14 @@ class SmallInception(nn.Module):
             InceptionModule(336, 176, 160),  # 336 x 7 x 7
         )
         self.pool = nn.AvgPool2d(7)  # 336 x 1 x 1
-        self.classifier = nn.Linear(336, num_classes)
+        self.classifier = nn.Linear(336, whole_number("num_classes", num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores before the softmax.
 
         Parameters
         ----------
-        x : Tensor, shape (n, in_channels, 28, 28), floating point
+        x : Tensor, shape (n, in_channels, 28, 28), of the network's floating-point type
             Normalised images.
 
         Returns
@@ -117,23 +118,14 @@ class SmallInception(nn.Module):
         Raises
         ------
         ValueError
-            For images of another shape or precision, or of whole numbers (uint8) that were not normalised.
+            For images of another shape: without this, images of 32 x 32 would lose their last rows in silence.
         """
-        if not isinstance(x, Tensor):
-            raise ValueError(f"x must be a tensor, not {type(x).__name__}: torch.as_tensor makes one of an array")
         wanted = (self.in_channels, self.image_size, self.image_size)
-        if x.ndim != 4 or tuple(x.shape[1:]) != wanted:
+        if tuple(x.shape[1:]) != wanted:
             raise ValueError(
-                f"x must have shape (n, {', '.join(map(str, wanted))}), not {tuple(x.shape)}: resize or pad the "
+                f"x must have shape (n, {', '.join(map(str, wanted))}), got {tuple(x.shape)}: resize or pad the "
                 f"images, add the missing axis, or build the network with the in_channels of the images"
             )
-        if not x.is_floating_point():
-            raise ValueError(f"x must be floating point, not {x.dtype}: normalise the images first")
-        own = next(self.features.parameters()).dtype
-        kind = x.device.type
-        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        if x.dtype != own and not (autocast and x.dtype != torch.float64):
-            raise ValueError(f"x is {x.dtype} and the network {own}: convert one of them")
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
@@ -147,26 +139,18 @@ def _convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Se
 class _ParallelBranches(nn.Module):
     """Branches that read the same input; their channels are concatenated in the order of the branches."""
 
-    def __init__(self, in_channels: int, branches: dict[str, nn.Module]) -> None:
+    def __init__(self, branches: dict[str, nn.Module]) -> None:
         super().__init__()
-        self.in_channels = in_channels
         for name, branch in branches.items():
             self.add_module(name, branch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, h, w).
+        """(n, in_channels, h, w) to (n, out_channels, h, w); without n too."""
+        return torch.cat([branch(x) for branch in self.children()], dim=-3)
 
-        Raises
-        ------
-        ValueError
-            For an input of another shape.
-        """
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have shape (n, {self.in_channels}, h, w), not {tuple(x.shape)}: add the missing axis, or "
-                "build the module with the in_channels of its input"
-            )
-        return torch.cat([branch(x) for branch in self.children()], dim=1)
+
+def _whole_numbers(**widths: int) -> list[int]:
+    return [whole_number(name, width) for name, width in widths.items()]
 
 
 class NaiveInceptionModule(_ParallelBranches):
@@ -184,7 +168,7 @@ class NaiveInceptionModule(_ParallelBranches):
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a number of channels is not a whole number of at least 1.
 
     Notes
@@ -202,17 +186,16 @@ class NaiveInceptionModule(_ParallelBranches):
     def __init__(
         self, in_channels: int = 256, channels_1x1: int = 128, channels_3x3: int = 192, channels_5x5: int = 96
     ) -> None:
-        _check_whole(
+        in_channels, channels_1x1, channels_3x3, channels_5x5 = _whole_numbers(
             in_channels=in_channels, channels_1x1=channels_1x1, channels_3x3=channels_3x3, channels_5x5=channels_5x5
         )
         super().__init__(
-            in_channels,
             {
                 "branch_1x1": _convolution(in_channels, channels_1x1, 1),
                 "branch_3x3": _convolution(in_channels, channels_3x3, 3),
                 "branch_5x5": _convolution(in_channels, channels_5x5, 5),
                 "branch_pool": nn.MaxPool2d(3, stride=1, padding=1),
-            },
+            }
         )
         self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + in_channels
 
@@ -234,7 +217,7 @@ class ReducedInceptionModule(_ParallelBranches):
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a number of channels is not a whole number of at least 1.
 
     Notes
@@ -259,31 +242,21 @@ class ReducedInceptionModule(_ParallelBranches):
         channels_5x5: int = 96,
         channels_pool: int = 64,
     ) -> None:
-        _check_whole(
-            in_channels=in_channels,
-            channels_1x1=channels_1x1,
-            reduce_3x3=reduce_3x3,
-            channels_3x3=channels_3x3,
-            reduce_5x5=reduce_5x5,
-            channels_5x5=channels_5x5,
-            channels_pool=channels_pool,
+        in_channels, channels_1x1, channels_3x3, channels_5x5 = _whole_numbers(
+            in_channels=in_channels, channels_1x1=channels_1x1, channels_3x3=channels_3x3, channels_5x5=channels_5x5
+        )
+        reduce_3x3, reduce_5x5, channels_pool = _whole_numbers(
+            reduce_3x3=reduce_3x3, reduce_5x5=reduce_5x5, channels_pool=channels_pool
         )
         reduced_3x3 = _convolution(in_channels, reduce_3x3, 1), _convolution(reduce_3x3, channels_3x3, 3)
         reduced_5x5 = _convolution(in_channels, reduce_5x5, 1), _convolution(reduce_5x5, channels_5x5, 5)
         projected = nn.MaxPool2d(3, stride=1, padding=1), _convolution(in_channels, channels_pool, 1)
         super().__init__(
-            in_channels,
             {
                 "branch_1x1": _convolution(in_channels, channels_1x1, 1),
                 "branch_3x3": nn.Sequential(*reduced_3x3),
                 "branch_5x5": nn.Sequential(*reduced_5x5),
                 "branch_pool": nn.Sequential(*projected),
-            },
+            }
         )
         self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + channels_pool
-
-
-def _check_whole(**values: int) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
