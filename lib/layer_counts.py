@@ -13,30 +13,27 @@ For one example (batch size 1), in evaluation mode:
   One that several layers share is counted once, with the first of them.
 - *macs*: multiply-accumulates, one for each product that is added to a sum: half of the operations that
   :class:`torch.utils.flop_counter.FlopCounterMode` counts. Convolutions and matrix products have them, also inside
-  attention and recurrent layers; adding a bias, normalisations, activation functions, pooling and residual sums have
-  none. Products with padding zeros count, as they do in every published figure.
+  attention and recurrent layers; adding a bias, normalisations, activation functions, pooling, interpolation and
+  residual sums have none. Products with padding zeros count, as they do in every published figure.
 - *activations*: the numbers that convolutions, matrix products, poolings and embedding lookups write, and the input.
   Activation functions, dropout, normalisations, residual sums, copies and reshapes add none, because they can work in
-  place; nor does an adaptive pooling to the size that its input has. Attention counts the scores that it computes.
+  place; nor does an adaptive pooling to the size that its input has. Attention counts the scores that it computes, a
+  recurrent layer both products of each of its gates.
+- A complex number is one weight or one activation, and the product of two is one multiply-accumulate.
 
-How a model is written makes no difference: ``nn.ReLU`` and ``functional.relu``, ``nn.MaxPool2d`` and
-``functional.max_pool2d`` give the same sums.
+Modules and the functions of the same name give the same sums: ``nn.MaxPool2d`` and ``functional.max_pool2d``. The same
+result computed in another way may not: a mean over positions is no pooling, indexing a table no embedding lookup,
+``cdist`` and the sum of a broadcast product no matrix product.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-import numbers
-import os
-import pickle
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pandas as pd
 import torch
@@ -45,10 +42,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
-Shape = Sequence[int]
+from lib.arguments import whole_number
+from lib.without_data import Call, Calls, Dtypes, Pass, Shape, evaluating
 
 _QUANTITIES = ["activations", "weights", "biases", "macs"]
 _POOLINGS = ("avg_pool", "max_pool", "adaptive_", "lp_pool", "fractional_max_pool")  # how their functions' names begin
@@ -61,13 +59,32 @@ _MORE_FORMULAS = {
     aten.vdot: lambda a, b, **_: 2 * math.prod(a),
     aten.mv: lambda a, b, **_: 2 * math.prod(a),
     aten.addmv: lambda c, a, b, **_: 2 * math.prod(a),
+    aten.addr: lambda c, a, b, **_: 2 * math.prod(a + b),
     aten.addbmm: lambda c, a, b, **_: 2 * math.prod(a) * b[-1],
     aten._trilinear: lambda a, weight, b, *_, **__: 2 * a[0] * math.prod(weight),  # nn.Bilinear
+    aten.conv_tbc: lambda x, weight, *_, out_shape, **__: 2 * math.prod(out_shape[:2]) * math.prod(weight),
 }
 
 
+def _deformable(x: Shape, weight: Shape, *_, out_shape: Shape, **__) -> int:
+    """Of torchvision.ops.DeformConv2d: those of the convolution, none of the interpolation that feeds it."""
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+
+# operations without a formula that are known to have no products although they read a parameter, by their names
+_NO_PRODUCTS = re.compile(
+    r"norm|embedding|prelu|cat|stack|pad|roll|repeat|index|gather|take|select|copy|clone|empty|full|fill|zero|ones"
+    r"|uniform|normal|set_|reshape|view|tri[lu]|sum|mean|var|std|max|min|sort|any|all|numeric|item|_to_"
+)
+# and those that have some, whatever they read
+_PRODUCTS = re.compile(r"mm|conv|cdist|fft|lstm|gru|rnn|attention|matmul|linear$|linalg_(?!.*norm)|householder|einsum")
+
+
 def count_layers(
-    model: nn.Module, input_shape: Shape | Sequence[Shape], *, dtype: torch.dtype | None = None
+    model: nn.Module,
+    input_shape: Shape | Sequence[Shape],
+    *,
+    dtype: Dtypes = None,
 ) -> pd.DataFrame:
     """Activations, weights, biases and multiply-accumulates of every layer, for one example in evaluation mode.
 
@@ -80,9 +97,11 @@ def count_layers(
         Any module, on any device, in any mode, initialised or not; it is not changed.
     input_shape : sequence of int, or sequence of such
         Shape of one example *without* the batch axis, such as ``(3, 224, 224)``; several shapes for a module that takes
-        several inputs. A batch axis of 1, ``(1, 3, 224, 224)``, is understood where the module takes no further axis.
-    dtype : torch.dtype, optional
-        Type of the input: by default that of the parameters. ``torch.long`` for a network that looks up tokens.
+        several inputs. The batch axis is put first, or second for a model whose attention and recurrent layers have
+        ``batch_first=False`` and look for it there.
+    dtype : torch.dtype, or sequence of one for each shape, optional
+        Type of the input: by default that of the parameters. ``torch.long`` for a network that looks up tokens,
+        ``[torch.long, None]`` for tokens and an image.
 
     Returns
     -------
@@ -104,17 +123,21 @@ def count_layers(
 
     Raises
     ------
-    TypeError
-        If `model` is not a module.
-    ValueError
-        If `input_shape` is not a shape, or the model refuses it; if the model cannot be copied; or if its
-        result depends on numbers (``.item()``, NumPy, a branch on a value) so that it cannot run on the meta device.
+    ArgumentError
+        A ValueError and TypeError: if `model` is not a module or `input_shape` is not a shape; if the model refuses
+        it, cannot be copied, holds a TorchScript module, or gets the batch where a layer with ``batch_first=False``
+        does not look for it; or if its result depends on numbers (``.item()``, NumPy, a branch on a value), so that it
+        cannot run on the meta device.
+
+    Warns
+    -----
+    UserWarning
+        If an operation may have products but has no formula, such as a Fourier transform, ``cdist`` or a kernel of
+        one's own: it is named, and counts nothing. :func:`torch.utils.flop_counter.register_flop_formula` gives it one.
 
     Notes
     -----
-    An operation without a formula, such as a Fourier transform or a kernel of one's own, counts no multiply-accumulates
-    (:func:`torch.utils.flop_counter.register_flop_formula` gives it one). Hooks do not run, except those by which
-    ``torch`` itself computes weights, such as weight normalisation.
+    Hooks do not run, except those by which ``torch`` itself computes weights, such as weight normalisation.
 
     Examples
     --------
@@ -128,7 +151,16 @@ def count_layers(
     >>> int(totals(counts)["parameters"])
     42762
     """
-    return _table(_run(model, input_shape, dtype, 1, _counting))
+    readers: dict[int, Call] = {}
+    without_formula: dict[str, list[str]] = defaultdict(list)
+    calls = Pass.of(model, input_shape, dtype).run(lambda calls: _counting(calls, readers, without_formula))
+    for operation, layers in without_formula.items():
+        warnings.warn(
+            f"torch.ops.{operation} has no formula, so that its multiply-accumulates and activations count 0 (layer "
+            f"{', '.join(dict.fromkeys(layers))}): torch.utils.flop_counter.register_flop_formula gives it one",
+            stacklevel=2,
+        )
+    return _table(calls, readers)
 
 
 def totals(counts: pd.DataFrame) -> pd.Series:
@@ -147,14 +179,15 @@ def count_saved_bytes(
     input_shape: Shape | Sequence[Shape],
     *,
     batch_size: int = 1,
-    dtype: torch.dtype | None = None,
+    dtype: Dtypes = None,
 ) -> pd.DataFrame:
     """Bytes that each layer keeps after the forward pass of training, because its backward pass needs them.
 
     The model runs in training mode on the meta device, and PyTorch's automatic differentiation says what it saves
     (:class:`torch.autograd.graph.saved_tensors_hooks`). Memory that two layers save is counted once, with the first of
-    them; parameters and buffers are not counted, since they are kept anyway. What a loss function saves comes on top,
-    and where a device has one kernel for several operations, such as attention, less may be kept there.
+    them; parameters and buffers are not counted, since they are kept anyway. What a loss function saves comes on top.
+    Where a device has one kernel for several operations, more or less may be kept there: attention may keep less, and
+    an LSTM on the CPU keeps about three times as much.
 
     Parameters
     ----------
@@ -171,8 +204,8 @@ def count_saved_bytes(
 
     Raises
     ------
-    TypeError, ValueError
-        As :func:`count_layers`; ValueError also if `batch_size` is not a whole number of at least 1.
+    ArgumentError
+        As :func:`count_layers`, and if `batch_size` is not a whole number of at least 1.
 
     Examples
     --------
@@ -184,296 +217,79 @@ def count_saved_bytes(
         0 Conv2d          768
         1   ReLU        16384
     """
-    calls = _run(model, input_shape, dtype, _batch_size(batch_size), _saving).made
-    rows = [(call.layer, call.kind, call.saved_bytes) for call in calls if call.saved_bytes]
+    batch_size = whole_number("batch_size", batch_size)
+    calls = Pass.of(model, input_shape, dtype).run(_saving, batch_size)
+    rows = [(call.layer, call.kind, call.saved_bytes) for call in calls.made if call.saved_bytes]
     return pd.DataFrame(rows, columns=["layer", "kind", "saved_bytes"])
 
 
-@dataclass
-class _Call:
-    """One call of a module, and what happens in it but not in the calls that it makes."""
-
-    layer: str
-    kind: str
-    module: nn.Module | None = None
-    output_shape: tuple[int, ...] | None = None
-    activations: int = 0
-    weights: int = 0
-    biases: int = 0
-    flops: int = 0
-    saved_bytes: int = 0
-
-
-class _Calls:
-    """The calls of all modules of a model, in order, the inputs first, and a stack of those that are running."""
-
-    def __init__(self, model: nn.Module, inputs: Sequence[Tensor]):
-        self.model = model
-        self.made = [_Call("input", "Input", None, tuple(x.shape[1:]), math.prod(x.shape[1:])) for x in inputs]
-        self.running: list[_Call] = []
-        self.readers: dict[int, _Call] = {}  # by the id of a parameter: the call that read it first
-        self.names = {module: name or "(model)" for name, module in model.named_modules()}
-        for module in self.names:
-            module.register_forward_pre_hook(self._enter, prepend=True)
-            module.register_forward_hook(self._leave)
-
-    def _enter(self, module: nn.Module, arguments: object) -> None:
-        self.running.append(_Call(self.names[module], type(module).__name__, module))
-        self.made.append(self.running[-1])
-
-    def _leave(self, module: nn.Module, arguments: object, output: object) -> None:
-        call = self.running.pop()
-        call.kind = type(module).__name__  # a lazy module has become another
-        call.output_shape = next((_without_batch(x) for x in tree_leaves(output) if isinstance(x, Tensor)), None)
-
-
-def _without_batch(x: Tensor) -> tuple[int, ...]:
-    return tuple(x.shape[1:] if x.ndim and x.shape[0] == 1 else x.shape)
-
-
-def measure_peak_bytes(
-    build: Callable[[], nn.Module],
-    input_shape: Shape,
-    *,
-    batch_size: int = 1,
-    training: bool = True,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> int:
-    """By how much one real pass raises the peak memory of a process, as its operating system reports it.
-
-    A new process builds the model, draws normal inputs, and then runs a forward pass, with `training` also the backward
-    pass of the sum of the outputs. The figure includes what the libraries below PyTorch allocate, and differs from
-    machine to machine. Not on Windows, which reports no such figure.
-
-    Parameters
-    ----------
-    build : callable
-        What builds the model, such as ``torchvision.models.vgg19``; the new process imports it by its name.
-    input_shape : sequence of int
-        Shape of one example, without the batch axis.
-    batch_size : int
-        Number of examples.
-    training : bool
-        Forward and backward pass in training mode; else the forward pass in evaluation mode without gradients.
-    memory_format : torch.memory_format
-        Of the weights and the input, such as ``torch.channels_last``.
-
-    Returns
-    -------
-    int
-        Bytes, beyond those of the process with its model and inputs.
-
-    Raises
-    ------
-    ValueError
-        If `input_shape` is not one shape, `batch_size` is not a whole number of at least 1, or `build` cannot be
-        imported, such as a lambda or what is defined in a notebook.
-    RuntimeError
-        If the new process fails, with its message.
-    """
-    if len(shapes := _input_shapes(input_shape)) > 1:
-        raise ValueError(f"input_shape must be one shape, got {input_shape!r}: wrap the model in one with one input")
-    try:
-        task = pickle.dumps((build, (_batch_size(batch_size), *shapes[0]), training, memory_format))
-    except (pickle.PicklingError, AttributeError) as error:
-        raise ValueError(f"build {build!r} cannot be imported by a new process: define it in a module") from error
-    command = [sys.executable, "-c", f"from {__name__} import _measure_in_this_process as m; m()"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, input=task, capture_output=True, env=environment)
-    if done.returncode:
-        raise RuntimeError(f"the process that measures failed:\n{done.stderr.decode(errors='replace').strip()}")
-    return int(done.stdout.split()[-1])
-
-
-def _measure_in_this_process() -> None:
-    print(_peak_bytes_of_pass(*pickle.load(sys.stdin.buffer)))
-
-
-def _peak_bytes_of_pass(
-    build: Callable[[], nn.Module], shape: Shape, training: bool, memory_format: torch.memory_format
-) -> int:
-    model, x = (
-        build().train(training).to(memory_format=memory_format),
-        torch.randn(shape).to(memory_format=memory_format),
-    )
-    before = _peak_resident_bytes()
-    with torch.set_grad_enabled(training):
-        output = model(x)
-        if training:
-            output.sum().backward()
-    return _peak_resident_bytes() - before
-
-
-def _peak_resident_bytes() -> int:
-    """The most memory that this process has had so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux, where getrusage also knows the process that started this one
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-@torch.inference_mode(False)  # whatever the caller's mode: in it, nothing is saved for a backward pass
-def _run(
-    model: nn.Module,
-    input_shape: Shape | Sequence[Shape],
-    dtype: torch.dtype | None,
-    batch_size: int,
-    watching: Callable[[_Calls], AbstractContextManager],
-) -> _Calls:
-    """The calls of a run of the model's copy on the meta device, in a context that writes down what they do."""
-    if not isinstance(model, nn.Module):
-        way_out = "call it to get a module" if callable(model) else "give a module"
-        raise TypeError(f"model must be a torch.nn.Module, got {model!r}: {way_out}")
-    shapes = _input_shapes(input_shape)
-    batches = [[(batch_size, *shape) for shape in shapes]]
-    if all(len(shape) > 1 and shape[0] == 1 for shape in shapes):  # perhaps given with a batch axis
-        batches.append([(batch_size, *shape[1:]) for shape in shapes])
-    refusals = []
-    for batch in batches:
-        copied = _copy_without_data(model)
-        type_of_input = dtype or next((p.dtype for p in copied.parameters() if p.is_floating_point()), torch.float32)
-        inputs = [torch.empty(shape, dtype=type_of_input, device="meta") for shape in batch]
-        calls = _Calls(copied, inputs)
-        try:
-            with (
-                torch.random.fork_rng(devices=[]),
-                torch.device("meta"),  # what the model creates is there too
-                watching(calls),
-            ):
-                copied(*inputs)
-            return calls
-        except Exception as error:
-            refusals.append((calls, error))
-    calls, error = refusals[0]
-    raise ValueError(_explanation(calls, error, input_shape)) from error
-
-
-def _explanation(calls: _Calls, error: Exception, input_shape: object) -> str:
-    name, reason = type(calls.model).__name__, f"{type(error).__name__}: {error}"
-    where = f" in layer {calls.running[-1].layer} ({calls.running[-1].kind})" if calls.running else ""
-    if isinstance(error, NotImplementedError) or "meta" in reason.lower():
-        return (
-            f"model {name} cannot run on the meta device{where}: {reason}\nTensors have no data there: the model may "
-            "not depend on a number (.item(), NumPy, a branch on a value) or name another device; count it with the "
-            "part that does so replaced by its outcome"
-        )
-    return (
-        f"model {name} refuses input_shape {input_shape!r}{where}: {reason}\nGive the shape of one example without "
-        "the batch axis, such as (3, 224, 224), and dtype=torch.long if the input is tokens"
-    )
-
-
-def _input_shapes(input_shape: Shape | Sequence[Shape]) -> list[tuple[int, ...]]:
-    """One shape, or several, as a list of shapes."""
-    several = _is_sequence(input_shape) and len(input_shape) > 0 and all(map(_is_sequence, input_shape))
-    shapes = list(input_shape) if several else [input_shape]
-    for shape in shapes:
-        if not _is_sequence(shape) or len(shape) == 0 or not all(map(_is_size, shape)):
-            raise ValueError(
-                f"input_shape must be whole numbers of at least 1, got {input_shape!r}: give the shape of one example "
-                "without the batch axis, such as (3, 224, 224)"
-            )
-    return [tuple(map(int, shape)) for shape in shapes]
-
-
-def _batch_size(value: int) -> int:
-    if not _is_size(value):
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {value!r}")
-    return int(value)
-
-
-def _is_sequence(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
-
-
-class _WithoutData(TorchFunctionMode):
-    """While it is on, the deep copy of a tensor is a tensor of the same shape on the meta device."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is Tensor.__deepcopy__:
-            tensor, memo = args
-            if id(tensor) not in memo:
-                memo[id(tensor)] = torch.empty_like(tensor, device="meta")
-            return memo[id(tensor)]
-        if func is Tensor.clone:  # parameters copy themselves by cloning their data
-            return torch.empty_like(args[0], device="meta")
-        return func(*args, **(kwargs or {}))
-
-
-def _copy_without_data(model: nn.Module) -> nn.Module:
-    """A copy of a module with everything in it, but with its tensors on the meta device and without foreign hooks."""
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError("model is a TorchScript module, which hides its layers: count the module that was scripted")
-    waiting = [x for x in (*model.parameters(), *model.buffers()) if is_lazy(x)]  # for their shape
-    memo = {id(x): type(x)(requires_grad=x.requires_grad, device="meta") for x in waiting}
-    try:
-        with _WithoutData():
-            copied = copy.deepcopy(model, memo)
-    except Exception as error:
-        raise ValueError(
-            f"model {type(model).__name__} cannot be copied: {type(error).__name__}: {error}\nCount a part of it that "
-            "can, such as the module inside a wrapper"
-        ) from error
-    for module in copied.modules():
-        for hooks in (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks):
-            for key in [key for key, hook in hooks.items() if not _is_of_torch(hook)]:
-                del hooks[key]
-    return copied
-
-
-def _is_of_torch(hook: Callable) -> bool:
-    """Whether a hook is PyTorch's own, such as those that compute a weight or find a shape."""
-    home = getattr(hook, "__module__", None) or ""  # of a function or method; of an object it is that of its class
-    return home.split(".")[0] == "torch"
-
-
 @contextmanager
-def _counting(calls: _Calls) -> Iterator[None]:
-    """Evaluation mode; writes down activations, operations, and which call reads each parameter first."""
-    calls.model.eval()
-    counter = FlopCounterMode(display=False, custom_mapping=_MORE_FORMULAS)
-    with torch.no_grad(), counter, _Products(calls, counter), _Poolings(calls):
+def _counting(calls: Calls, readers: dict[int, Call], without_formula: dict[str, list[str]]) -> Iterator[None]:
+    """Writes down activations, operations, which call reads each parameter first, and what may go uncounted."""
+    formulas = dict(_MORE_FORMULAS)
+    if hasattr(torch.ops.torchvision, "deform_conv2d"):  # only where torchvision is imported
+        formulas[torch.ops.torchvision.deform_conv2d] = _deformable
+    counter = FlopCounterMode(display=False, custom_mapping=formulas)
+    with evaluating(calls), counter, _Products(calls, counter, readers, without_formula), _Functions(calls):
         yield
 
 
 class _Products(TorchDispatchMode):
-    """Writes down the operations that PyTorch's counter counts, and what they write."""
+    """Writes down the operations that PyTorch's counter counts, and what they write.
 
-    def __init__(self, calls: _Calls, counter: FlopCounterMode):
+    The counter's own table by modules would not do: a row here is one call, without what its children do.
+    """
+
+    def __init__(self, calls: Calls, counter: FlopCounterMode, readers: dict, without_formula: dict):
         super().__init__()
-        self.calls, self.counter = calls, counter
+        self.calls, self.counter, self.readers, self.without_formula = calls, counter, readers, without_formula
+        # by their memory: a transposed weight, which is what a product reads, is another tensor
+        self.parameters = {p.untyped_storage()._cdata for p in calls.model.parameters() if not is_lazy(p)}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        call = self.calls.running[-1]
-        for argument in tree_leaves(args):
-            if isinstance(argument, nn.Parameter):
-                self.calls.readers.setdefault(id(argument), call)
+        call, given = self.calls.running[-1], [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        for x in given:
+            if isinstance(x, nn.Parameter):
+                self.readers.setdefault(id(x), call)
         before = self.counter.get_total_flops()
         output = func(*args, **(kwargs or {}))
         flops = self.counter.get_total_flops() - before
         if flops:
             call.flops += flops
             call.activations += next(x.numel() for x in tree_leaves(output) if isinstance(x, Tensor))
+        elif func._overloadpacket not in self.counter.flop_registry:
+            reads_parameter = any(x.untyped_storage()._cdata in self.parameters for x in given)
+            if _may_have_products(func, reads_parameter):
+                self.without_formula[func._overloadpacket._qualified_op_name.replace("::", ".")].append(call.layer)
         return output
 
 
-class _Poolings(TorchFunctionMode):
-    """Writes down what poolings and embedding lookups write."""
+def _may_have_products(func: torch._ops.OpOverload, reads_parameter: bool) -> bool:
+    """Whether an operation without a formula is one that a count should not pass over in silence."""
+    if func.namespace not in ("aten", "prim", "prims", "profiler"):
+        return True  # somebody's own
+    name = func._overloadpacket.__name__
+    harmless = torch.Tag.pointwise in func.tags or func.is_view or _NO_PRODUCTS.search(name)
+    return bool(_PRODUCTS.search(name)) or (reads_parameter and not harmless)
 
-    def __init__(self, calls: _Calls):
+
+class _Functions(TorchFunctionMode):
+    """Writes down what poolings and embedding lookups write, and lets complex convolutions count like other layers.
+
+    One level above the operations: there a pooling cannot be told from a mean, nor a lookup from an index.
+    """
+
+    def __init__(self, calls: Calls):
         super().__init__()
         self.calls = calls
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "")
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if name.startswith("conv") and any(_is_complex(x) for x in tree_leaves((args, kwargs))):
+            # PyTorch makes three real convolutions of a complex one; here one of the same shapes stands for it
+            args, kwargs = tree_map(lambda x: x.real if _is_complex(x) else x, (args, kwargs))
+            return torch.complex(output := func(*args, **kwargs), output)
+        output = func(*args, **kwargs)
         if name.startswith(_POOLINGS) or name in _LOOKUPS:
             values = next(x for x in tree_leaves(output) if isinstance(x, Tensor))
             if not (name.startswith("adaptive_") and values.shape == args[0].shape):
@@ -481,11 +297,15 @@ class _Poolings(TorchFunctionMode):
         return output
 
 
-def _table(calls: _Calls) -> pd.DataFrame:
+def _is_complex(x: object) -> bool:
+    return isinstance(x, Tensor) and x.is_complex()
+
+
+def _table(calls: Calls, readers: dict[int, Call]) -> pd.DataFrame:
     """One row for each input and each call with something to count, then one for each unused owner of parameters."""
     counted: set[int] = set()
 
-    def add_parameters(call: _Call, module: nn.Module) -> None:
+    def add_parameters(call: Call, module: nn.Module) -> None:
         for name, parameter in module._parameters.items():
             if parameter is not None and id(parameter) not in counted:
                 counted.add(id(parameter))
@@ -499,9 +319,9 @@ def _table(calls: _Calls) -> pd.DataFrame:
             add_parameters(call, call.module)
     unused = []
     for module, name in calls.names.items():  # those that are never called
-        reader = next((calls.readers[id(p)] for p in module._parameters.values() if id(p) in calls.readers), None)
+        reader = next((readers[id(p)] for p in module._parameters.values() if id(p) in readers), None)
         if reader is None:
-            unused.append(reader := _Call(name, type(module).__name__))
+            unused.append(reader := Call(name, type(module).__name__))
         add_parameters(reader, module)
     rows = [
         (call.layer, call.kind, call.output_shape, call.activations, call.weights, call.biases, call.flops // 2)
@@ -512,7 +332,7 @@ def _table(calls: _Calls) -> pd.DataFrame:
 
 
 @contextmanager
-def _saving(calls: _Calls) -> Iterator[None]:
+def _saving(calls: Calls) -> Iterator[None]:
     """Training mode; writes down the memory that automatic differentiation holds on to."""
     calls.model.train()
     kept = {x.untyped_storage()._cdata: x for x in [*calls.model.parameters(), *calls.model.buffers()]}

@@ -1,0 +1,101 @@
+"""How much memory one pass of a network really takes, as the operating system reports it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lib.arguments import ArgumentError, whole_number
+
+
+def measure_peak_bytes(
+    build: Callable[[], nn.Module],
+    input_shape: Sequence[int],
+    *,
+    batch_size: int = 1,
+    training: bool = True,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> int:
+    """By how much one real pass raises the peak memory of a process.
+
+    A new process builds the model, draws normal inputs, and then runs a forward pass, with `training` also the backward
+    pass of the sum of the outputs. The figure includes what the libraries below PyTorch allocate, and differs from
+    machine to machine.
+
+    Parameters
+    ----------
+    build : callable
+        What builds the model, such as ``torchvision.models.vgg19``; the new process imports it by its name.
+    input_shape : sequence of int
+        Shape of one example, without the batch axis, which is put first.
+    batch_size : int
+        Number of examples.
+    training : bool
+        Forward and backward pass in training mode; else the forward pass in evaluation mode without gradients.
+    memory_format : torch.memory_format
+        Of the weights and the input, such as ``torch.channels_last``.
+
+    Returns
+    -------
+    int
+        Bytes, beyond those of the process with its model and inputs.
+
+    Raises
+    ------
+    ArgumentError
+        A ValueError and TypeError: if `input_shape` is not one shape, `batch_size` is not a whole number of at least 1,
+        or `build` cannot be imported, such as a lambda or what is defined in a notebook.
+    RuntimeError
+        If the new process fails, with its message; also where the system reports no peak memory (Windows, and some
+        containers).
+    """
+    if not isinstance(input_shape, Sequence) or not input_shape:
+        raise ArgumentError(f"input_shape must be the shape of one example, such as (3, 224, 224), got {input_shape!r}")
+    shape = [whole_number("batch_size", batch_size), *(whole_number("input_shape", size) for size in input_shape)]
+    try:
+        task = pickle.dumps((build, shape, training, memory_format))
+    except (pickle.PicklingError, AttributeError) as error:
+        raise ArgumentError(f"build {build!r} cannot be imported by a new process: define it in a module") from error
+    command = [sys.executable, "-c", f"from {__name__} import _measure_in_this_process as m; m()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, input=task, capture_output=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"the process that measures failed:\n{done.stderr.decode(errors='replace').strip()}")
+    return int(done.stdout.split()[-1])
+
+
+def _measure_in_this_process() -> None:
+    build, shape, training, memory_format = pickle.load(sys.stdin.buffer)
+    model = build().train(training).to(memory_format=memory_format)
+    x = torch.randn(shape).to(memory_format=memory_format)
+    before = _peak_resident_bytes()
+    with torch.set_grad_enabled(training):
+        output = model(x)
+        if training:
+            output.sum().backward()
+    print(_peak_resident_bytes() - before)
+
+
+def _peak_resident_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """The most memory that this process has had so far; ends the process where the system does not say."""
+    if sys.platform == "linux":  # where getrusage's figure would include that of the process that started this one
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+        kilobytes = int(found[1]) if found else 0
+    elif sys.platform == "win32":
+        kilobytes = 0
+    else:
+        import resource  # not on Windows
+
+        unit = 1024 if sys.platform == "darwin" else 1  # macOS reports bytes
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+    if not kilobytes:
+        sys.exit(f"this system reports no peak memory of a process (VmHWM in {status}): use count_saved_bytes instead")
+    return 1024 * kilobytes
