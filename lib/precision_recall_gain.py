@@ -11,49 +11,36 @@ and the gain of F_beta is (precision gain + beta^2 recall gain) / (1 + beta^2). 
 gains are linear in 1 / TP. So the straight line between two points of the curve shows the expected counts of choosing
 at random between two thresholds, and the area is a sum of trapezoids.
 
-Names, arguments, the order of results and the messages of errors follow :mod:`sklearn.metrics`.
+Names, arguments and the order of results follow :mod:`sklearn.metrics`. The display, `PrecisionRecallGainDisplay`, is
+imported from here too; it lives in a module of its own, as it alone needs Matplotlib and scikit-learn's private side.
+Counts, weights and gains are float64 or exact whatever the type of scores and weights, and NumPy's also for tensors.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 from numbers import Real
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import config_context
 from sklearn.isotonic import isotonic_regression
-from sklearn.metrics import auc, confusion_matrix_at_thresholds, fbeta_score
-from sklearn.utils import _safe_indexing, check_array, column_or_1d
+from sklearn.metrics import fbeta_score
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.multiclass import type_of_target
 
-# the private helpers are those of scikit-learn's own metrics and displays; requirements.txt pins the version
-from sklearn.utils._param_validation import Interval, validate_params
-from sklearn.utils._plotting import (
-    _BinaryClassifierCurveDisplayMixin,
-    _check_param_lengths,
-    _convert_to_list_leaving_none,
-    _despine,
-    _validate_style_kwargs,
-)
-from sklearn.utils._response import _get_response_values_binary
-from sklearn.utils.validation import _num_samples, check_non_negative
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from sklearn.base import BaseEstimator
-
-#: F-gains at which isometrics are drawn; the always-positive classifier has F1-gain 1/2.
-_ISOMETRIC_LEVELS = (0.25, 0.5, 0.75)
-
-_SCORE_PARAMETERS = {
-    "y_true": ["array-like"],
-    "y_score": ["array-like"],
-    "pos_label": [Real, str, "boolean", None],
-    "sample_weight": ["array-like", None],
-}
+from lib.arguments import ArgumentError
 
 
-@validate_params({**_SCORE_PARAMETERS, "drop_intermediate": ["boolean"]}, prefer_skip_nested_validation=True)
+def __getattr__(name: str):
+    # on first use, so that the metrics need neither Matplotlib nor what scikit-learn keeps private
+    if name == "PrecisionRecallGainDisplay":
+        from lib.precision_recall_gain_display import PrecisionRecallGainDisplay
+
+        return PrecisionRecallGainDisplay
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def precision_recall_gain_curve(
     y_true: ArrayLike,
     y_score: ArrayLike,
@@ -62,7 +49,7 @@ def precision_recall_gain_curve(
     sample_weight: ArrayLike | None = None,
     drop_intermediate: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute precision-gain and recall-gain pairs for different thresholds.
+    """Compute precision-gain and recall-gain pairs for different thresholds (Flach and Kull 2015).
 
     There is a point for each distinct score at which some sample is a true positive (without one, both gains are minus
     infinity), from predicting positive always, with precision gain 0 and recall gain 1, to the highest thresholds,
@@ -73,12 +60,11 @@ def precision_recall_gain_curve(
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        True binary labels. If labels are not either {-1, 1} or {0, 1}, then `pos_label` should be explicitly given.
+        True binary labels.
     y_score : array-like of shape (n_samples,)
         Target scores: estimated probabilities of the positive class, or decision values.
     pos_label : int, float, bool or str, default=None
-        The label of the positive class. By default 1, if `y_true` is in {-1, 1} or {0, 1}; otherwise an error is
-        raised.
+        The label of the positive class. By default 1, if `y_true` is in {-1, 1} or {0, 1}; otherwise an error.
     sample_weight : array-like of shape (n_samples,), default=None
         Sample weights, zero or more. A sample of weight 2 counts as two samples, one of weight 0 not at all.
     drop_intermediate : bool, default=False
@@ -93,24 +79,16 @@ def precision_recall_gain_curve(
         Decreasing: element i is the recall gain of predictions with score >= thresholds[i]. The first is 1, and at
         least one is exactly 0.
     thresholds : ndarray of shape (n_points,)
-        Increasing thresholds, floating-point numbers. That of an inserted point, which no threshold attains, lies
-        between its neighbours' in the proportion of the counts; above the highest score it is ``inf``.
+        Increasing thresholds, in float64. That of an inserted point, which no threshold attains, lies between its
+        neighbours' in the proportion of the counts (where float64 has nothing between them, it repeats the lower
+        one); above the highest score it is ``inf``.
 
     Raises
     ------
     ValueError
-        As :func:`sklearn.metrics.precision_recall_curve`; also if one of the classes has no samples, so that gains are
-        undefined, or if a weight is negative.
-
-    See Also
-    --------
-    auprg_score : The area under this curve.
-    precision_recall_gain_hull : Its convex hull.
-    PrecisionRecallGainDisplay : Plot it.
-
-    References
-    ----------
-    P. Flach and M. Kull, "Precision-Recall-Gain Curves: PR Analysis Done Right", NIPS 2015.
+        If labels, scores or weights are not one-dimensional, not as many as each other or not finite; if there are no
+        samples of one of the classes, so that gains are undefined; if a weight is negative; if scores differ only
+        beyond the digits of float64 (large integers).
 
     Examples
     --------
@@ -124,15 +102,15 @@ def precision_recall_gain_curve(
     array([0.2, 0.4, 0.6, 0.8, inf])
     """
     fps, tps, thresholds = _counts(y_true, y_score, pos_label, sample_weight)
-    if drop_intermediate and len(tps) > 2:
+    if drop_intermediate:
         same_fps, same_tps = np.diff(fps) == 0, np.diff(tps) == 0
         between = (same_fps[:-1] & same_fps[1:]) | (same_tps[:-1] & same_tps[1:])
-        keep = np.concatenate(([True], ~between, [True]))
+        keep = np.ones(len(tps), dtype=bool)
+        keep[1:-1] = ~between
         fps, tps, thresholds = fps[keep], tps[keep], thresholds[keep]
-    return _curve(fps, tps, thresholds)
+    return _curve(fps, tps, _as_float64(thresholds))
 
 
-@validate_params(_SCORE_PARAMETERS, prefer_skip_nested_validation=True)
 def auprg_score(
     y_true: ArrayLike,
     y_score: ArrayLike,
@@ -140,21 +118,15 @@ def auprg_score(
     pos_label: float | bool | str | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Compute the area under the Precision-Recall-Gain curve, over recall gains from 0 to 1.
+    """Compute the area under the Precision-Recall-Gain curve, over recall gains from 0 to 1 (Flach and Kull 2015).
 
     A perfect ranking has 1, equal scores for all samples have 0, and a ranking that is worse can have any negative
     value. The area does not change if the scores are transformed by a strictly increasing function.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True binary labels. If labels are not either {-1, 1} or {0, 1}, then `pos_label` should be explicitly given.
-    y_score : array-like of shape (n_samples,)
-        Target scores: estimated probabilities of the positive class, or decision values.
-    pos_label : int, float, bool or str, default=None
-        The label of the positive class, 1 by default.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Sample weights, zero or more.
+    y_true, y_score, pos_label, sample_weight
+        As for :func:`precision_recall_gain_curve`.
 
     Returns
     -------
@@ -164,25 +136,18 @@ def auprg_score(
     Raises
     ------
     ValueError
-        As :func:`precision_recall_gain_curve`.
-
-    References
-    ----------
-    P. Flach and M. Kull, "Precision-Recall-Gain Curves: PR Analysis Done Right", NIPS 2015, which relates the area to
-    an expected F1-gain.
+        As :func:`precision_recall_gain_curve`; but scores may be integers of any size.
 
     Examples
     --------
     >>> auprg_score([1, 1, 0, 0, 1, 0], [0.8, 0.8, 0.6, 0.4, 0.4, 0.2])  # 17/24
     0.70833...
     """
-    precision_gain, recall_gain, _ = precision_recall_gain_curve(
-        y_true, y_score, pos_label=pos_label, sample_weight=sample_weight
-    )
+    fps, tps, thresholds = _counts(y_true, y_score, pos_label, sample_weight)
+    precision_gain, recall_gain, _ = _curve(fps, tps, np.zeros(len(thresholds)))  # an area needs no thresholds
     return _area(precision_gain, recall_gain)
 
 
-@validate_params(_SCORE_PARAMETERS, prefer_skip_nested_validation=True)
 def precision_recall_gain_hull(
     y_true: ArrayLike,
     y_score: ArrayLike,
@@ -197,7 +162,7 @@ def precision_recall_gain_hull(
     horizontal: leaving out a random part of those predictions keeps their precision.
 
     The map from ROC space, with axes FP and TP, to gains is projective, and so keeps straight lines and convexity: the
-    vertices are those of the ROC convex hull without its origin.
+    vertices are those of the ROC convex hull without its origin (Flach and Kull 2015).
 
     Parameters
     ----------
@@ -215,10 +180,6 @@ def precision_recall_gain_hull(
     ValueError
         As :func:`precision_recall_gain_curve`.
 
-    References
-    ----------
-    P. Flach and M. Kull, "Precision-Recall-Gain Curves: PR Analysis Done Right", NIPS 2015.
-
     Examples
     --------
     >>> precision_gain, recall_gain, thresholds = precision_recall_gain_hull([0, 1, 0, 0, 1, 1], [1, 2, 3, 4, 5, 6])
@@ -229,10 +190,10 @@ def precision_recall_gain_hull(
     >>> thresholds
     array([ 1.,  2.,  5., inf])
     """
-    return _curve(*_hull_counts(*_counts(y_true, y_score, pos_label, sample_weight)))
+    fps, tps, thresholds = _hull_counts(*_counts(y_true, y_score, pos_label, sample_weight))
+    return _curve(fps, tps, _as_float64(thresholds))
 
 
-@validate_params({**_SCORE_PARAMETERS, "new_score": ["array-like", None]}, prefer_skip_nested_validation=True)
 def f_calibrated_scores(
     y_true: ArrayLike,
     y_score: ArrayLike,
@@ -241,15 +202,14 @@ def f_calibrated_scores(
     sample_weight: ArrayLike | None = None,
     new_score: ArrayLike | None = None,
 ) -> np.ndarray:
-    """Map scores to F-calibrated scores in [0, 1], by the slopes of the Precision-Recall-Gain convex hull.
+    """Map scores so that predicting positive at 1 / (1 + beta^2) or above maximises F_beta, for every beta >= 0.
 
-    Predicting positive where the F-calibrated score is at least 1 / (1 + beta^2) maximises F_beta over all thresholds,
-    for every beta: at least 1/2 for F1. (Calibrated probabilities would have to be compared with F* / (1 + beta^2),
-    where F* is that maximum, which depends on the classifier.)
+    On the data that the map is computed from it is exact. The map is a step function: the slopes of the hull of the
+    Precision-Recall-Gain curve, in the order of the scores. A segment of slope -beta^2 becomes 1 / (1 + beta^2) (Flach
+    and Kull 2015).
 
-    On a hull segment of slope s, F_beta is the same at both ends if beta^2 = -s, so the scores of the segment become
-    1 / (1 - s). If TP and FP are the counts above the segment, and it adds DTP and DFP, that is
-    n+ DTP / (n+ DTP + TP DFP - FP DTP).
+    In counts, with TP and FP at the upper end of a segment and dTP and dFP along it, all over n+, this is
+    dTP / (dTP + TP dFP - FP dTP).
 
     Parameters
     ----------
@@ -266,11 +226,7 @@ def f_calibrated_scores(
     Raises
     ------
     ValueError
-        As :func:`precision_recall_gain_curve`; also if `new_score` is not finite or not one-dimensional.
-
-    References
-    ----------
-    P. Flach and M. Kull, "Precision-Recall-Gain Curves: PR Analysis Done Right", NIPS 2015.
+        As :func:`auprg_score`; also if `new_score` is not finite or not one-dimensional.
 
     Examples
     --------
@@ -278,26 +234,15 @@ def f_calibrated_scores(
     array([0.   , 0.429, 0.429, 0.429, 1.   , 1.   ])
     """
     fps, tps, thresholds = _hull_counts(*_counts(y_true, y_score, pos_label, sample_weight))
-    new_score = y_score if new_score is None else new_score
-    new_score = check_array(column_or_1d(new_score), ensure_2d=False, input_name="new_score")
-    tps, fps = tps / tps[-1], fps / tps[-1]
-    added_tps, added_fps = np.diff(tps, prepend=0), np.diff(fps, prepend=0)
-    tps_above, fps_above = tps - added_tps, fps - added_fps
+    new_score = _column("y_score", y_score) if new_score is None else _column("new_score", new_score)
+    tps, fps = tps / tps[0], fps / tps[0]
+    tps_above, fps_above = np.append(tps[1:], 0), np.append(fps[1:], 0)
+    added_tps, added_fps = tps - tps_above, fps - fps_above
     calibrated = added_tps / (added_tps + tps_above * added_fps - fps_above * added_tps)
-    reached = np.searchsorted(thresholds[::-1], new_score, side="right")  # how many thresholds of the hull
-    return calibrated[::-1][np.maximum(reached - 1, 0)]
+    reached = np.searchsorted(thresholds, new_score, side="right")  # how many thresholds of the hull
+    return calibrated[np.maximum(reached - 1, 0)]
 
 
-@validate_params(
-    {
-        "y_true": ["array-like"],
-        "y_pred": ["array-like"],
-        "beta": [Interval(Real, 0.0, None, closed="both")],
-        "pos_label": [Real, str, "boolean"],
-        "sample_weight": ["array-like", None],
-    },
-    prefer_skip_nested_validation=True,
-)
 def fbeta_gain_score(
     y_true: ArrayLike,
     y_pred: ArrayLike,
@@ -325,7 +270,9 @@ def fbeta_gain_score(
     Returns
     -------
     float
-        At most 1, and minus infinity without true positives.
+        At most 1. Without true positives precision and recall are 0, and the gain of 0 is minus infinity: as a score
+        in a search or a cross-validation such a model ranks last, but a mean over folds becomes ``-inf`` too, and
+        scikit-learn's :class:`~sklearn.model_selection.GridSearchCV` warns of scores that are not finite.
 
     Raises
     ------
@@ -337,17 +284,24 @@ def fbeta_gain_score(
     >>> y_true = [1, 0, 0, 1]
     >>> fbeta_gain_score(y_true, [1, 1, 1, 1]), fbeta_gain_score(y_true, [1, 1, 0, 1], beta=0)
     (0.5, 0.5)
+    >>> fbeta_gain_score(y_true, [0, 1, 1, 0])
+    -inf
     """
-    if sample_weight is not None:
-        check_non_negative(column_or_1d(sample_weight), "`sample_weight`")
-    fbeta_score(y_true, y_pred, beta=beta, pos_label=pos_label, sample_weight=sample_weight)  # checks all of them
-    positive, predicted = column_or_1d(y_true) == pos_label, column_or_1d(y_pred) == pos_label
-    weight = np.ones(len(positive)) if sample_weight is None else column_or_1d(sample_weight)
+    if not isinstance(beta, Real) or not beta >= 0:
+        raise ArgumentError(f"'beta' parameter of fbeta_gain_score must be 0 or more, got {beta!r}")
+    beta = float(beta)  # before it is squared: that of float16 or int8 would overflow
+    _check_pos_label(pos_label)
+    y_true, y_pred = _column("y_true", y_true, numbers=False), _column("y_pred", y_pred, numbers=False)
+    weight = np.ones(len(y_true)) if sample_weight is None else _weights(sample_weight)
+    with config_context(array_api_dispatch=False):
+        # refuses labels that are not binary, or do not fit; not with this beta, whose square can be too large for it
+        fbeta_score(y_true, y_pred, beta=1, pos_label=pos_label, sample_weight=weight)
+    positive, predicted = y_true == pos_label, y_pred == pos_label
     _check_both_classes(n_pos := weight[positive].sum(), n_neg := weight[~positive].sum(), pos_label)
     tp, fp, fn = (weight[part].sum() for part in (positive & predicted, ~positive & predicted, positive & ~predicted))
     if tp == 0:
         return -np.inf
-    precision_share = 1 / (1 + beta**2)
+    precision_share = 1 / (1 + beta * beta)  # where beta**2 raises OverflowError, this is 0
     return float(1 - n_pos * (precision_share * fp + (1 - precision_share) * fn) / (n_neg * tp))
 
 
@@ -371,518 +325,178 @@ def harmonic_gain(value: ArrayLike, prevalence: float) -> np.ndarray | float:
     ValueError
         If `prevalence` or a value is out of range, or is not a number.
 
-    References
-    ----------
-    P. Flach and M. Kull, "Precision-Recall-Gain Curves: PR Analysis Done Right", NIPS 2015.
-
     Examples
     --------
     >>> harmonic_gain([0.25, 0.4, 1.0], prevalence=0.25)
     array([0. , 0.5, 1. ])
     """
-    value = np.asarray(value, dtype=float)
+    value, prevalence = np.asarray(_on_cpu(value), dtype=np.float64), float(prevalence)
     if not 0 < prevalence < 1:
-        raise ValueError(f"prevalence must lie between 0 and 1, as both classes have samples; got {prevalence!r}")
+        raise ArgumentError(f"prevalence must lie between 0 and 1, as both classes have samples; got {prevalence!r}")
     if not np.all((value >= 0) & (value <= 1)):
-        raise ValueError(f"value must be in [0, 1], like a precision, a recall or an F-measure; got {value!r}")
+        raise ArgumentError(f"value must be in [0, 1], like a precision, a recall or an F-measure; got {value!r}")
     with np.errstate(divide="ignore"):
         return (value - prevalence) / ((1 - prevalence) * value)
 
 
+# The method: counts at every threshold, and the curve through them
+
+
 def _counts(y_true, y_score, pos_label, sample_weight):
-    """False positives, true positives and thresholds, which decrease; there are samples of both classes."""
-    if getattr(y_true, "shape", None) != () and _num_samples(y_true) == 0:  # here scikit-learn's message is unclear
-        raise ValueError("y_true is empty: give samples of both classes")
-    _, fps, _, tps, thresholds = confusion_matrix_at_thresholds(
-        y_true, y_score, pos_label=pos_label, sample_weight=sample_weight
-    )
-    if sample_weight is not None:
-        check_non_negative(column_or_1d(sample_weight), "`sample_weight`")
-    _check_both_classes(tps[-1], fps[-1], 1 if pos_label is None else pos_label)
+    """False positives and true positives at the distinct scores, and these, increasing; neither class is empty."""
+    positive, scores = _positive(y_true, pos_label), _column("y_score", y_score)
+    weight = None if sample_weight is None else _weights(sample_weight)
+    check_consistent_length(positive, scores, weight)
+    if weight is not None:
+        # a sample of weight 0 is none, so its score is no threshold
+        positive, scores, weight = (values[weight > 0] for values in (positive, scores, weight))
+    n_pos = np.count_nonzero(positive)
+    _check_both_classes(n_pos, len(positive) - n_pos, 1 if pos_label is None else pos_label)
+
+    # sorting values is several times as fast as sorting the order of samples, and counts need no order
+    order = None if weight is None else np.argsort(scores)
+    ascending = np.sort(scores) if order is None else scores[order]
+    first = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
+    thresholds = ascending[first]
+    if order is None:
+        tps = n_pos - np.searchsorted(np.sort(scores[positive]), thresholds)
+        return (len(scores) - first) - tps, tps, thresholds
+    positive, weight = positive[order], weight[order]
+    # one sum for each class: a difference of sums could fall by rounding where it must not
+    fps, tps = (np.cumsum(np.where(part, weight, 0)[::-1])[::-1][first] for part in (~positive, positive))
     return fps, tps, thresholds
+
+
+def _curve(fps, tps, thresholds):
+    """Gains where TP > 0, with the crossing of recall gain 0, from counts at increasing thresholds."""
+    n_pos, n_neg, attained = tps[0], fps[0], slice(0, np.count_nonzero(tps))
+    # in this order both are exact at the ends: 1 where FN = 0 or FP = 0, and 0 for the always-positive classifier
+    recall_gain = 1 - (n_pos - tps[attained]) / tps[attained] * (n_pos / n_neg)
+    precision_gain = 1 - fps[attained] / n_neg / (tps[attained] / n_pos)
+
+    rounding = 4 * np.finfo(float).eps
+    index, after = np.searchsorted(-recall_gain, [-rounding, rounding])
+    recall_gain[index:after] = 0.0
+    curve = precision_gain, recall_gain, thresholds[attained]
+    if index < after:  # a threshold attains it
+        return curve
+    crossing = _crossing(np.append(fps, 0), np.append(tps, 0), np.append(thresholds, np.inf), index)
+    return tuple(np.insert(values, index, value) for values, value in zip(curve, crossing, strict=True))
+
+
+def _crossing(fps, tps, thresholds, above):
+    """The point at recall gain 0 below the threshold at `above`, its counts interpolated in exact arithmetic."""
+    n_pos, n_neg, tp, fp, tp_above, fp_above = (
+        Fraction(float(count)) for count in (tps[0], fps[0], tps[above - 1], fps[above - 1], tps[above], fps[above])
+    )
+    crossing_tp = n_pos**2 / (n_pos + n_neg)
+    share = (crossing_tp - tp_above) / (tp - tp_above)
+    crossing_fp = fp_above + share * (fp - fp_above)
+    precision_gain = float(1 - n_pos * crossing_fp / (n_neg * crossing_tp))
+    low, high = thresholds[above - 1 : above + 1]
+    if high == np.inf:
+        return precision_gain, 0.0, high
+    threshold = float(share) * low + float(1 - share) * high
+    return precision_gain, 0.0, np.clip(threshold, np.nextafter(low, high), np.nextafter(high, low))
+
+
+def _area(precision_gain, recall_gain):
+    inside = recall_gain >= 0
+    return float(-np.trapezoid(precision_gain[inside], recall_gain[inside]))
+
+
+def _hull_counts(fps, tps, thresholds):
+    """The vertices of the ROC convex hull without its origin: the lowest scores of the pools of isotonic regression."""
+    added_tps, added_fps = -np.diff(tps, append=0.0), -np.diff(fps, append=0.0)
+    counted = (added_tps > 0) | (added_fps > 0)  # a weight can be lost beside a huge one
+    fps, tps, thresholds, added_tps, added_fps = (
+        values[counted] for values in (fps, tps, thresholds, added_tps, added_fps)
+    )
+    added = added_tps + added_fps
+    fitted = isotonic_regression(added_tps / added, sample_weight=added)
+    vertices = np.flatnonzero(np.append(True, np.diff(fitted)))
+    added_tps, added_fps = -np.diff(tps[vertices], append=0.0), -np.diff(fps[vertices], append=0.0)
+    # equal means of two pools can differ by rounding, equal slopes of counts cannot
+    turns = added_tps[1:] * added_fps[:-1] > added_fps[1:] * added_tps[:-1]
+    vertices = vertices[np.append(True, turns)]
+    return fps[vertices], tps[vertices], thresholds[vertices]
+
+
+# The door: from what users have to NumPy
+
+
+def _on_cpu(values):
+    """A tensor without its gradient and off its accelerator, anything else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return values.double() if values.is_floating_point() else values  # NumPy has no bfloat16
+
+
+def _column(name, values, numbers=True):
+    """A one-dimensional NumPy array of finite numbers, or of anything."""
+    # with array API dispatch on, scikit-learn would hand tensors back, and mixed kinds of arrays are an error then
+    with config_context(array_api_dispatch=False):
+        array = check_array(
+            _on_cpu(values), ensure_2d=False, allow_nd=True, dtype=None, ensure_min_samples=0, input_name=name
+        )
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array.ravel()
+    if array.ndim != 1:
+        raise ArgumentError(f"'{name}' should be a 1d array, got an array of shape {array.shape}")
+    if len(array) == 0:
+        raise ArgumentError(f"{name} is empty: give samples of both classes")
+    if numbers and array.dtype.kind not in "biufO":
+        raise ArgumentError(f"{name} must hold numbers, got {array[:3]!r}")
+    return _as_float64(array) if numbers and array.dtype.kind == "O" else array
+
+
+def _as_float64(scores):
+    """Scores as float64, which must tell them apart as they are."""
+    as_float64 = scores.astype(np.float64)
+    wide = scores.dtype.kind == "O" or (scores.dtype.itemsize >= 8 and scores.dtype != np.float64)
+    if wide and len(np.unique(as_float64)) < len(np.unique(scores)):
+        raise ArgumentError("y_score holds numbers that float64 cannot tell apart: subtract a constant, or give ranks")
+    return as_float64
+
+
+def _positive(y_true, pos_label):
+    """Which samples are positive, as an array of bool."""
+    _check_pos_label(pos_label)
+    labels = _column("y_true", y_true, numbers=False)
+    if labels.dtype.kind in "biuf" and pos_label is None:  # the usual case, without a search for distinct labels
+        positive = labels == 1
+        if (positive | (labels == 0)).all() or (positive | (labels == -1)).all():
+            return positive
+    kind = type_of_target(labels, input_name="y_true")
+    if kind != "binary" and (kind != "multiclass" or pos_label is None):
+        raise ArgumentError(f"y_true must hold the labels of two classes: {kind} format is not supported")
+    if pos_label is None:
+        raise ArgumentError(
+            f"y_true takes value in {{{', '.join(map(repr, np.unique(labels).tolist()))}}} and pos_label is not "
+            "specified: either make y_true take value in {0, 1} or {-1, 1} or pass pos_label explicitly."
+        )
+    return labels == pos_label
+
+
+def _check_pos_label(pos_label):
+    if pos_label is not None and not isinstance(pos_label, (Real, str, np.bool_)):
+        raise ArgumentError(f"pos_label must be a number, a string, a bool or None, got {pos_label!r}")
+
+
+def _weights(sample_weight):
+    """Weights in float64, scaled by a power of two so that no sum or product overflows; gains are ratios of sums."""
+    weight = _column("sample_weight", sample_weight).astype(np.float64)
+    if (weight < 0).any():
+        raise ArgumentError(f"Negative values in data passed to `sample_weight`: got {weight.min():g}")
+    return np.ldexp(weight, -np.frexp(weight.max(initial=0.0))[1])
 
 
 def _check_both_classes(n_pos, n_neg, pos_label):
     for kind, count in (("positive", n_pos), ("negative", n_neg)):
         if not count > 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"y_true has no samples of the {kind} class (pos_label={pos_label!r}) with a weight above zero, so "
                 "gains are undefined: they compare with the prevalence of the positive class. Give samples of both "
                 "classes, or correct pos_label or sample_weight."
             )
-
-
-def _curve(fps, tps, thresholds):
-    """Gains where TP > 0, with the crossing of recall gain 0, from counts at decreasing to increasing thresholds."""
-    n_pos, n_neg = tps[-1], fps[-1]
-    start = int(np.searchsorted(tps, 0, side="right"))
-    # both quotients are exact at the ends: 1 where FN = 0 or FP = 0, and 0 for the always-positive classifier
-    recall_gain = n_pos - tps[start:]
-    recall_gain /= tps[start:]
-    recall_gain *= n_pos / n_neg
-    np.subtract(1, recall_gain, out=recall_gain)
-    precision_gain = fps[start:] / n_neg
-    precision_gain /= tps[start:] / n_pos
-    np.subtract(1, precision_gain, out=precision_gain)
-
-    rounding = 4 * np.finfo(float).eps
-    first, after = np.searchsorted(recall_gain, [-rounding, rounding])
-    recall_gain[first:after] = 0.0
-    if thresholds.dtype.kind != "f":  # that of a crossing need not be an integer
-        thresholds = thresholds.astype(float)
-    crossing = _crossing(fps, tps, thresholds, start + int(first)) if first == after else [[], [], thresholds[:0]]
-    return tuple(
-        np.concatenate((values[first:][::-1], inserted, values[:first][::-1]))
-        for values, inserted in zip((precision_gain, recall_gain, thresholds[start:]), crossing, strict=True)
-    )
-
-
-def _crossing(fps, tps, thresholds, index):
-    """The point at recall gain 0 between the threshold at `index` and the one above it, in exact arithmetic."""
-    n_pos, n_neg, tp, fp = (Fraction(float(count)) for count in (tps[-1], fps[-1], tps[index], fps[index]))
-    tp_above, fp_above, threshold_above = Fraction(0), Fraction(0), np.inf
-    if index > 0:
-        tp_above, fp_above = Fraction(float(tps[index - 1])), Fraction(float(fps[index - 1]))
-        threshold_above = thresholds[index - 1]
-    crossing_tp = n_pos**2 / (n_pos + n_neg)
-    share = (crossing_tp - tp_above) / (tp - tp_above)
-    crossing_fp = fp_above + share * (fp - fp_above)
-    precision_gain = 1 - n_pos * crossing_fp / (n_neg * crossing_tp)
-    threshold = float(share) * thresholds[index] + float(1 - share) * threshold_above
-    return [float(precision_gain)], [0.0], np.array([threshold], thresholds.dtype)
-
-
-def _area(precision_gain, recall_gain):
-    inside = recall_gain >= 0
-    return auc(recall_gain[inside], precision_gain[inside])
-
-
-def _hull_counts(fps, tps, thresholds):
-    """The vertices of the ROC convex hull without its origin: the last scores of the pools of isotonic regression."""
-    _, exponent = np.frexp(tps[-1] + fps[-1])
-    fps, tps = np.ldexp(fps, -exponent), np.ldexp(tps, -exponent)  # exact, and products of weights stay in range
-    counted = (np.diff(tps, prepend=0) > 0) | (np.diff(fps, prepend=0) > 0)  # not lost beside a huge weight
-    fps, tps, thresholds = fps[counted], tps[counted], thresholds[counted]
-    added_tps, added_fps = np.diff(tps, prepend=0), np.diff(fps, prepend=0)
-    added = added_tps + added_fps
-    fitted = isotonic_regression(added_tps / added, sample_weight=added, increasing=False)
-    vertices = np.append(np.nonzero(np.diff(fitted))[0], len(tps) - 1)
-    added_tps, added_fps = np.diff(tps[vertices], prepend=0), np.diff(fps[vertices], prepend=0)
-    # equal means of two pools can differ by rounding, equal slopes of counts cannot
-    turns = added_tps[:-1] * added_fps[1:] > added_fps[:-1] * added_tps[1:]
-    vertices = vertices[np.append(turns, True)]
-    return fps[vertices], tps[vertices], thresholds[vertices]
-
-
-class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
-    """Precision-Recall-Gain visualization.
-
-    It is recommended to use :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_cv_results` to create a
-    display. All parameters are stored as attributes. It follows :class:`sklearn.metrics.PrecisionRecallDisplay`, whose
-    parameters have the same meaning here.
-
-    Parameters
-    ----------
-    precision_gain, recall_gain : ndarray or list of ndarrays
-        Values of a single curve, or a list of them for each of several curves.
-    auprg : float or list of floats, default=None
-        Area under each curve, shown in the legend. If None, no areas are shown.
-    name : str or list of str, default=None
-        Name for labeling legend entries. A list needs a list of `curve_kwargs` in :meth:`plot`.
-    pos_label : int, float, bool or str, default=None
-        The positive class, shown in the labels of the axes if not None.
-
-    Attributes
-    ----------
-    line_ : matplotlib Artist or list of Artists
-        Precision-Recall-Gain curve(s).
-    chance_level_ : matplotlib Artist or None
-        The chance level, if it is plotted.
-    f_gain_isometrics_ : list of matplotlib Artists or None
-        The lines of equal F-gain, if they are plotted.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-
-    See Also
-    --------
-    precision_recall_gain_curve, auprg_score
-
-    Notes
-    -----
-    Points are joined by straight lines, which are attainable here, unlike in a precision-recall plot. The axes show the
-    unit square, as in the paper of Flach and Kull; ``display.ax_.set_ylim`` shows negative gains too.
-
-    Examples
-    --------
-    >>> y_true, y_score = [1, 1, 0, 0, 1, 0], [0.8, 0.8, 0.6, 0.4, 0.4, 0.2]
-    >>> display = PrecisionRecallGainDisplay.from_predictions(y_true, y_score, name="Example", plot_chance_level=True)
-    >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    ['Example (AUPRG = 0.71)', 'Chance level (AUPRG = 0.00)']
-    """
-
-    def __init__(
-        self,
-        precision_gain: np.ndarray | list[np.ndarray],
-        recall_gain: np.ndarray | list[np.ndarray],
-        *,
-        auprg: float | list[float] | None = None,
-        name: str | list[str] | None = None,
-        pos_label: float | bool | str | None = None,
-    ):
-        self.precision_gain = precision_gain
-        self.recall_gain = recall_gain
-        self.auprg = auprg
-        self.name = name
-        self.pos_label = pos_label
-
-    def _validate_plot_params(self, *, ax, name):
-        self.ax_, self.figure_, name = super()._validate_plot_params(ax=ax, name=name)
-        precision_gain = _convert_to_list_leaving_none(self.precision_gain)
-        recall_gain = _convert_to_list_leaving_none(self.recall_gain)
-        auprg = _convert_to_list_leaving_none(self.auprg)
-        name = _convert_to_list_leaving_none(name)
-        optional = {"self.auprg": auprg}
-        if isinstance(name, list) and len(name) != 1:
-            optional["'name' (or self.name)"] = name
-        _check_param_lengths(
-            required={"self.precision_gain": precision_gain, "self.recall_gain": recall_gain},
-            optional=optional,
-            class_name=type(self).__name__,
-        )
-        return precision_gain, recall_gain, auprg, name
-
-    def plot(
-        self,
-        ax: Axes | None = None,
-        *,
-        name: str | list[str] | None = None,
-        curve_kwargs: dict[str, Any] | list[dict[str, Any]] | None = None,
-        plot_chance_level: bool = False,
-        chance_level_kw: dict[str, Any] | None = None,
-        plot_f_gain_isometrics: bool = False,
-        f_gain_beta: float = 1.0,
-        f_gain_isometrics_kw: dict[str, Any] | None = None,
-        despine: bool = False,
-    ) -> PrecisionRecallGainDisplay:
-        """Plot visualization.
-
-        Parameters
-        ----------
-        ax : Matplotlib Axes, default=None
-            Axes object to plot on. If None, a new figure and axes is created.
-        name : str or list of str, default=None
-            Name for labeling legend entries; by default that of the display.
-        curve_kwargs : dict or list of dict, default=None
-            Keyword arguments for matplotlib's `plot`. For several curves, a list gives each its own and a legend entry;
-            a single dict is for all, with one legend entry that shows the mean area and its standard deviation.
-        plot_chance_level : bool, default=False
-            Whether to plot the chance level: precision gain 0, where a classifier that ignores its input lies.
-        chance_level_kw : dict, default=None
-            Keyword arguments for matplotlib's `plot` for the chance level.
-        plot_f_gain_isometrics : bool, default=False
-            Whether to plot lines on which the F-gain is 0.25, 0.5 and 0.75. They are parallel, of slope -beta^2.
-        f_gain_beta : float, default=1.0
-            The beta of the F-gain, positive and finite.
-        f_gain_isometrics_kw : dict, default=None
-            Keyword arguments for matplotlib's `plot` for these lines.
-        despine : bool, default=False
-            Whether to remove the top and right spines from the plot.
-
-        Returns
-        -------
-        PrecisionRecallGainDisplay
-            This object.
-
-        Raises
-        ------
-        ValueError
-            If the lengths of lists do not match, or `f_gain_beta` is not a positive finite number.
-        """
-        precision_gain, recall_gain, auprg, name = self._validate_plot_params(ax=ax, name=name)
-        n_curves = len(precision_gain)
-        auprg, legend_metric = self._get_legend_metric(curve_kwargs, n_curves, auprg)
-        curve_kwargs = self._validate_curve_kwargs(
-            n_curves,
-            name,
-            legend_metric,
-            "AUPRG",
-            curve_kwargs=curve_kwargs,
-            default_multi_curve_kwargs={"alpha": 0.5, "linestyle": "--", "color": "blue"},
-        )
-        self.line_ = []
-        for recalls, precisions, kwargs in zip(recall_gain, precision_gain, curve_kwargs, strict=True):
-            self.line_.extend(self.ax_.plot(recalls, precisions, **kwargs))
-        if len(self.line_) == 1:  # as scikit-learn: a single artist if only one curve is plotted
-            self.line_ = self.line_[0]
-
-        label = f" (Positive label: {self.pos_label})" if self.pos_label is not None else ""
-        self.ax_.set(
-            xlabel="Recall gain" + label,
-            xlim=(-0.01, 1.01),
-            ylabel="Precision gain" + label,
-            ylim=(-0.01, 1.01),
-            aspect="equal",
-        )
-
-        self.chance_level_ = None
-        chance_level_kw = _validate_style_kwargs(
-            {"label": "Chance level (AUPRG = 0.00)", "color": "k", "linestyle": "--"}, chance_level_kw or {}
-        )
-        if plot_chance_level:
-            (self.chance_level_,) = self.ax_.plot((0, 1), (0, 0), **chance_level_kw)
-
-        self.f_gain_isometrics_ = None
-        if plot_f_gain_isometrics:
-            self.f_gain_isometrics_ = self._plot_isometrics(f_gain_beta, f_gain_isometrics_kw or {})
-
-        if despine:
-            _despine(self.ax_)
-        if curve_kwargs[0].get("label") is not None or (plot_chance_level and chance_level_kw.get("label") is not None):
-            self.ax_.legend(loc="lower left")
-        return self
-
-    def _plot_isometrics(self, beta, style):
-        if not (isinstance(beta, Real) and 0 < beta < np.inf):
-            raise ValueError(f"f_gain_beta must be a positive finite number, got {beta!r}")
-        style = _validate_style_kwargs({"color": "0.4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}, style)
-        lines = []
-        for level in _ISOMETRIC_LEVELS:
-            intercept = (1 + beta**2) * level  # the precision gain at recall gain 0
-            lines.extend(self.ax_.plot((0, 1), (intercept, intercept - beta**2), **style))
-            # the line enters the unit square from the left or from above; the label stands a tenth further on
-            left, right = max(0, (intercept - 1) / beta**2), min(1, intercept / beta**2)
-            recall_gain = left + 0.1 * (right - left)
-            self.ax_.annotate(
-                f"$FG_{{{beta:g}}}$ = {level:g}",
-                (recall_gain, intercept - beta**2 * recall_gain),
-                rotation=-np.degrees(np.arctan(beta**2)),
-                rotation_mode="anchor",
-                va="bottom",
-                size="small",
-                color=lines[-1].get_color(),
-                zorder=lines[-1].get_zorder(),
-            )
-        return lines
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: BaseEstimator,
-        X: ArrayLike,
-        y: ArrayLike,
-        *,
-        sample_weight: ArrayLike | None = None,
-        drop_intermediate: bool = False,
-        response_method: str = "auto",
-        pos_label: float | bool | str | None = None,
-        name: str | None = None,
-        ax: Axes | None = None,
-        curve_kwargs: dict[str, Any] | None = None,
-        plot_chance_level: bool = False,
-        chance_level_kw: dict[str, Any] | None = None,
-        plot_f_gain_isometrics: bool = False,
-        f_gain_beta: float = 1.0,
-        f_gain_isometrics_kw: dict[str, Any] | None = None,
-        despine: bool = False,
-    ) -> PrecisionRecallGainDisplay:
-        """Plot the Precision-Recall-Gain curve of a fitted classifier on some data.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            Fitted classifier, or a fitted :class:`~sklearn.pipeline.Pipeline` whose last step is one.
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            Target values.
-        sample_weight : array-like of shape (n_samples,), default=None
-        drop_intermediate : bool, default=False
-            Whether to drop points that lie on the line between their neighbours.
-        response_method : {'predict_proba', 'decision_function', 'auto'}, default='auto'
-            With 'auto', :term:`predict_proba` is tried first, then :term:`decision_function`.
-        pos_label : int, float, bool or str, default=None
-            The positive class; by default `estimator.classes_[1]`.
-        name : str, default=None
-            Name of the curve; by default that of the estimator's class.
-        ax, curve_kwargs, plot_chance_level, chance_level_kw, despine
-            See :meth:`plot`.
-        plot_f_gain_isometrics, f_gain_beta, f_gain_isometrics_kw
-            See :meth:`plot`.
-
-        Returns
-        -------
-        PrecisionRecallGainDisplay
-        """
-        y_score, pos_label, name = cls._validate_and_get_response_values(
-            estimator, X, y, response_method=response_method, pos_label=pos_label, name=name
-        )
-        return cls.from_predictions(
-            y,
-            y_score,
-            sample_weight=sample_weight,
-            drop_intermediate=drop_intermediate,
-            pos_label=pos_label,
-            name=name,
-            ax=ax,
-            curve_kwargs=curve_kwargs,
-            plot_chance_level=plot_chance_level,
-            chance_level_kw=chance_level_kw,
-            plot_f_gain_isometrics=plot_f_gain_isometrics,
-            f_gain_beta=f_gain_beta,
-            f_gain_isometrics_kw=f_gain_isometrics_kw,
-            despine=despine,
-        )
-
-    @classmethod
-    def from_predictions(
-        cls,
-        y_true: ArrayLike,
-        y_score: ArrayLike,
-        *,
-        sample_weight: ArrayLike | None = None,
-        drop_intermediate: bool = False,
-        pos_label: float | bool | str | None = None,
-        name: str | None = None,
-        ax: Axes | None = None,
-        curve_kwargs: dict[str, Any] | None = None,
-        plot_chance_level: bool = False,
-        chance_level_kw: dict[str, Any] | None = None,
-        plot_f_gain_isometrics: bool = False,
-        f_gain_beta: float = 1.0,
-        f_gain_isometrics_kw: dict[str, Any] | None = None,
-        despine: bool = False,
-    ) -> PrecisionRecallGainDisplay:
-        """Plot the Precision-Recall-Gain curve of given scores.
-
-        Parameters
-        ----------
-        y_true : array-like of shape (n_samples,)
-            True binary labels.
-        y_score : array-like of shape (n_samples,)
-            Estimated probabilities or decision values.
-        sample_weight : array-like of shape (n_samples,), default=None
-        drop_intermediate : bool, default=False
-            Whether to drop points that lie on the line between their neighbours.
-        pos_label : int, float, bool or str, default=None
-            The positive class; 1 by default, if `y_true` is in {-1, 1} or {0, 1}.
-        name : str, default=None
-            Name of the curve; "Classifier" by default.
-        ax, curve_kwargs, plot_chance_level, chance_level_kw, despine
-            See :meth:`plot`.
-        plot_f_gain_isometrics, f_gain_beta, f_gain_isometrics_kw
-            See :meth:`plot`.
-
-        Returns
-        -------
-        PrecisionRecallGainDisplay
-        """
-        y_true = check_array(y_true, ensure_2d=False, dtype=None)
-        pos_label, name = cls._validate_from_predictions_params(
-            y_true, y_score, sample_weight=sample_weight, pos_label=pos_label, name=name
-        )
-        precision_gain, recall_gain, _ = precision_recall_gain_curve(
-            y_true,
-            y_score,
-            pos_label=pos_label,
-            sample_weight=sample_weight,
-            drop_intermediate=drop_intermediate,
-        )
-        display = cls(
-            precision_gain=precision_gain,
-            recall_gain=recall_gain,
-            auprg=_area(precision_gain, recall_gain),
-            name=name,
-            pos_label=pos_label,
-        )
-        return display.plot(
-            ax=ax,
-            name=name,
-            curve_kwargs=curve_kwargs,
-            plot_chance_level=plot_chance_level,
-            chance_level_kw=chance_level_kw,
-            plot_f_gain_isometrics=plot_f_gain_isometrics,
-            f_gain_beta=f_gain_beta,
-            f_gain_isometrics_kw=f_gain_isometrics_kw,
-            despine=despine,
-        )
-
-    @classmethod
-    def from_cv_results(
-        cls,
-        cv_results: dict[str, Any],
-        X: ArrayLike,
-        y: ArrayLike,
-        *,
-        sample_weight: ArrayLike | None = None,
-        drop_intermediate: bool = True,
-        response_method: str = "auto",
-        pos_label: float | bool | str | None = None,
-        name: str | list[str] | None = None,
-        ax: Axes | None = None,
-        curve_kwargs: dict[str, Any] | list[dict[str, Any]] | None = None,
-        plot_chance_level: bool = False,
-        chance_level_kwargs: dict[str, Any] | None = None,
-        plot_f_gain_isometrics: bool = False,
-        f_gain_beta: float = 1.0,
-        f_gain_isometrics_kwargs: dict[str, Any] | None = None,
-        despine: bool = False,
-    ) -> PrecisionRecallGainDisplay:
-        """Plot a Precision-Recall-Gain curve for each fold of a cross-validation.
-
-        Parameters
-        ----------
-        cv_results : dict
-            As returned by :func:`sklearn.model_selection.cross_validate` with `return_estimator=True` and
-            `return_indices=True`.
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            Target values.
-        sample_weight : array-like of shape (n_samples,), default=None
-        drop_intermediate : bool, default=True
-            Whether to drop points that lie on the line between their neighbours.
-        response_method : {'predict_proba', 'decision_function', 'auto'}, default='auto'
-            With 'auto', :term:`predict_proba` is tried first, then :term:`decision_function`.
-        pos_label : int, float, bool or str, default=None
-            The positive class; by default `estimator.classes_[1]`.
-        name : str or list of str, default=None
-            Name of all curves, or of each.
-        ax, curve_kwargs, plot_chance_level, plot_f_gain_isometrics, f_gain_beta, despine
-            See :meth:`plot`.
-        chance_level_kwargs, f_gain_isometrics_kwargs : dict, default=None
-            `chance_level_kw` and `f_gain_isometrics_kw` of :meth:`plot`.
-
-        Returns
-        -------
-        PrecisionRecallGainDisplay
-        """
-        cls._validate_from_cv_results_params(cv_results, X, y, sample_weight=sample_weight)
-        precision_gains, recall_gains = [], []
-        for estimator, test in zip(cv_results["estimator"], cv_results["indices"]["test"], strict=True):
-            y_score, fold_pos_label = _get_response_values_binary(
-                estimator, _safe_indexing(X, test), response_method=response_method, pos_label=pos_label
-            )
-            precision_gain, recall_gain, _ = precision_recall_gain_curve(
-                _safe_indexing(y, test),
-                y_score,
-                pos_label=fold_pos_label,
-                sample_weight=None if sample_weight is None else _safe_indexing(sample_weight, test),
-                drop_intermediate=drop_intermediate,
-            )
-            precision_gains.append(precision_gain)
-            recall_gains.append(recall_gain)
-        display = cls(
-            precision_gain=precision_gains,
-            recall_gain=recall_gains,
-            auprg=[_area(*gains) for gains in zip(precision_gains, recall_gains, strict=True)],
-            name=name,
-            pos_label=fold_pos_label,
-        )
-        return display.plot(
-            ax=ax,
-            curve_kwargs=curve_kwargs,
-            plot_chance_level=plot_chance_level,
-            chance_level_kw=chance_level_kwargs,
-            plot_f_gain_isometrics=plot_f_gain_isometrics,
-            f_gain_beta=f_gain_beta,
-            f_gain_isometrics_kw=f_gain_isometrics_kwargs,
-            despine=despine,
-        )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
 from fractions import Fraction
 from itertools import pairwise, product
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -447,10 +450,124 @@ def test_string_labels_are_taken_with_pos_label(dtype):
         assert fbeta_gain_score(labels, labels, pos_label="good") == 1
 
 
-def test_float32_scores_keep_their_type_and_integers_become_floats():
-    for dtype, expected in ((np.float32, np.float32), (np.float64, np.float64), (np.int64, np.float64)):
-        thresholds = precision_recall_gain_curve([0, 1, 0, 1], np.array([1, 2, 3, 4], dtype))[2]
-        assert thresholds.dtype == expected
+# Numbers of every type, in float64
+
+
+def in_float64(y_true, y_score, weight):
+    """Area and gains where every number is a float64 already."""
+    scores = np.unique([float(s) for s in y_score], return_inverse=True)[1]
+    weight = None if weight is None else [float(w) for w in weight]
+    return precision_recall_gain_curve(y_true, scores, sample_weight=weight)[:2]
+
+
+NARROW = [np.float16, np.float32, np.int8, np.uint8, bool]
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_weights_are_summed_in_float64(dtype):
+    """4,096 + 1 is 4,096 in float16, and 100 + 100 is -56 in int8."""
+    rng = np.random.default_rng(0)
+    y_true, y_score = random_problem(rng, 3_000, 6_000, levels=40)
+    weight = rng.integers(1, 101, 9_000).astype(dtype)
+    found = precision_recall_gain_curve(y_true, y_score, sample_weight=weight)[:2]
+    np.testing.assert_allclose(found, in_float64(y_true, y_score, weight), rtol=1e-12, atol=1e-12)
+    expected = fbeta_gain_score(y_true, y_score > 20, sample_weight=weight.astype(float))
+    assert fbeta_gain_score(y_true, y_score > 20, sample_weight=weight) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(
+        f_calibrated_scores(y_true, y_score, sample_weight=weight),
+        f_calibrated_scores(y_true, y_score, sample_weight=weight.astype(float)),
+        rtol=1e-12,
+    )
+
+
+def test_f_gain_of_reported_half_precision_weights():
+    """As in scikit-learn's issues 6842 and 13010: TP = 400, FP = 200, FN = 0 in float16 gave 1.0."""
+    y_true, y_pred = np.tile([0, 1], 400), np.tile([0, 1, 1, 1], 200)
+    assert fbeta_gain_score(y_true, y_pred, sample_weight=np.ones(800, np.float16)) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("scale", [1e308, 1.7e308, 1e-300, 5e-324, 2.0**62])
+def test_no_sum_of_huge_or_tiny_weights_overflows(scale):
+    weight = np.full(6, scale)
+    assert auprg_score(Y_TRUE, Y_SCORE, sample_weight=weight) == pytest.approx(17 / 24, rel=1e-14)
+    assert fbeta_gain_score(Y_TRUE, [1] * 6, sample_weight=weight) == 0.5
+    np.testing.assert_allclose(
+        f_calibrated_scores(Y_TRUE, Y_SCORE, sample_weight=weight), f_calibrated_scores(Y_TRUE, Y_SCORE), rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.uint64, bool])
+def test_thresholds_increase_and_are_float64(dtype):
+    """The inserted threshold lies between neighbours that are next to each other in float16 and float32."""
+    if np.issubdtype(dtype, np.floating):
+        below, above = dtype(1), np.nextafter(dtype(1), dtype(2))
+        y_true, y_score = [1, 1, 1, 0, 0, 0, 0], np.array([above, below, below, below, below, below, 0], dtype)
+        if dtype != np.float64:  # between neighbours of float64 there is no number
+            thresholds = precision_recall_gain_curve(y_true, y_score)[2]
+            assert np.all(np.diff(thresholds) > 0)
+            assert np.isclose(thresholds, 1, atol=1e-2).sum() == 3
+    y_true, y_score = [0, 1, 0, 1, 1], np.array([0, 0, 1, 1, 1]).astype(dtype)
+    thresholds = precision_recall_gain_curve(y_true, y_score)[2]
+    assert thresholds.dtype == np.float64
+    assert np.all(np.diff(thresholds) > 0)
+
+
+@pytest.mark.parametrize("base", [2**53, 2**60, 2**62])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_large_integers_are_told_apart_or_refused(base, dtype):
+    y_true, ranks = [0, 1, 0, 1, 1, 0], np.array([0, 1, 2, 3, 4, 5])
+    y_score = base + ranks.astype(dtype)
+    assert auprg_score(y_true, y_score) == auprg_score(y_true, ranks)
+    np.testing.assert_array_equal(f_calibrated_scores(y_true, y_score), f_calibrated_scores(y_true, ranks))
+    for function in (precision_recall_gain_curve, precision_recall_gain_hull):  # their thresholds are float64
+        with pytest.raises(ValueError, match="y_score holds numbers that float64 cannot tell apart"):
+            function(y_true, y_score)
+    with pytest.raises(ValueError, match="y_score holds numbers that float64 cannot tell apart"):
+        auprg_score(y_true, [2**70 + int(k) for k in ranks])  # Python's integers have any size
+
+
+@pytest.mark.parametrize("beta", [np.float16(300), np.int8(100), np.float32(1e30), 1e200, np.inf])
+def test_beta_is_squared_in_float64_and_may_be_huge(beta):
+    y_true, y_pred = [1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0]
+    squared = Fraction(float(beta)) ** 2 if beta < np.inf else Fraction(10) ** 400
+    recall_gain, precision_gain = exact_gains(2, 1, 3, 4)
+    expected = (precision_gain + squared * recall_gain) / (1 + squared)
+    assert fbeta_gain_score(y_true, y_pred, beta=beta) == pytest.approx(float(expected), rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble])
+def test_gains_of_values_of_any_type_are_float64(dtype):
+    found = harmonic_gain(np.array([0.25, 0.375, 0.5], dtype), dtype(0.125))
+    np.testing.assert_array_equal(found, [4 / 7, 16 / 21, 6 / 7])
+
+
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_tensors_give_numpy_results_with_and_without_array_api_dispatch(dispatch):
+    code = f"""
+import numpy as np, sklearn, torch
+from lib.precision_recall_gain import *
+from lib.precision_recall_gain import PrecisionRecallGainDisplay
+y, s, w = [1, 1, 0, 0, 1, 0], [8, 8, 6, 4, 4, 2], [1, 2, 1, 3, 1, 1]
+with sklearn.config_context(array_api_dispatch={dispatch}):
+    for labels in (torch.tensor(y), torch.tensor(y, dtype=torch.bool), y):
+        for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.int16):
+            scores, weight = torch.tensor(s, dtype=dtype), torch.tensor(w, dtype=dtype)
+            if dtype.is_floating_point:
+                scores.requires_grad_()
+            found = precision_recall_gain_curve(labels, scores, sample_weight=weight)
+            for ours, expected in zip(found, precision_recall_gain_curve(y, s, sample_weight=w)):
+                assert type(ours) is np.ndarray
+                np.testing.assert_array_equal(ours, expected)
+            assert auprg_score(labels, scores) == auprg_score(y, s)
+            assert fbeta_gain_score(labels, torch.tensor(y), sample_weight=weight) == 1
+            np.testing.assert_array_equal(f_calibrated_scores(labels, scores), f_calibrated_scores(y, s))
+            np.testing.assert_array_equal(harmonic_gain(torch.tensor([0.5, 1.0]), 0.25), [2 / 3, 1])
+    display = PrecisionRecallGainDisplay.from_predictions(torch.tensor(y), torch.tensor(s))
+    assert display.auprg == auprg_score(y, s)
+"""
+    environment = dict(os.environ, SCIPY_ARRAY_API="1", MPLBACKEND="Agg")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
 
 
 def test_arguments_are_not_changed():
@@ -491,14 +608,19 @@ BAD = {
 }
 
 
+NAMED = {"label": "y_true", "score": "y_score", "weight": "sample_weight", "pos_label": "pos_label"}
+
+
 @pytest.mark.parametrize("function", SCORE_FUNCTIONS)
-@pytest.mark.parametrize("y_true, y_score, options", BAD.values(), ids=BAD)
-def test_bad_input_is_refused_in_the_words_of_precision_recall_curve(function, y_true, y_score, options):
+@pytest.mark.parametrize("case", BAD)
+def test_what_precision_recall_curve_refuses_is_refused_by_the_name_of_the_argument(function, case):
+    y_true, y_score, options = BAD[case]
     with pytest.raises((ValueError, TypeError)) as theirs:
         precision_recall_curve(y_true, y_score, **options)
-    with pytest.raises(type(theirs.value)) as ours:
+    with pytest.raises((ValueError, TypeError)) as ours:
         function(y_true, y_score, **options)
-    assert str(ours.value).replace(function.__name__, "precision_recall_curve") == str(theirs.value)
+    named = [argument for word, argument in NAMED.items() if word in case]
+    assert any(argument in str(ours.value) for argument in named) or str(ours.value) == str(theirs.value)
 
 
 @pytest.mark.parametrize("function", SCORE_FUNCTIONS)
@@ -753,6 +875,9 @@ def test_f_gain_counts_integer_weights_as_repetitions(problem, data):
         (([1, 1], [1, 0]), {}, "no samples of the negative class"),
         (([0, 0], [1, 0]), {}, "no samples of the positive class"),
         (([0, 1], [1, 0]), {"beta": -1}, "'beta' parameter of fbeta_gain_score"),
+        (([0, 1], [1, 0]), {"beta": np.nan}, "'beta' parameter of fbeta_gain_score"),
+        (([0, 1], [1, 0]), {"pos_label": [1]}, "pos_label must be a number, a string, a bool or None, got [1]"),
+        (([], []), {}, "y_true is empty"),
         (([0, 1], [1, 0]), {"pos_label": 2}, "pos_label=2 is not a valid label"),
         (([0, 1, 2], [1, 0, 1]), {}, "Target is multiclass but average='binary'"),
         (([0, 1], [1, 0, 1]), {}, "inconsistent numbers of samples"),
@@ -807,14 +932,20 @@ RENAMED = {
 }
 
 
-@pytest.mark.parametrize("method", ["__init__", "plot", "from_estimator", "from_predictions", "from_cv_results"])
+@pytest.mark.parametrize("method", ["__init__", "plot"])
 def test_display_has_the_parameters_of_precision_recall_display(method):
     theirs = inspect.signature(getattr(PrecisionRecallDisplay, method)).parameters
     ours = inspect.signature(getattr(PrecisionRecallGainDisplay, method)).parameters
     expected = [RENAMED.get(name, name) for name in theirs if name not in DEPRECATED]
     assert [name for name in ours if name not in ADDED] == [name for name in expected if name]
-    for name in (ours.keys() & theirs.keys()) - {"y_score"}:  # y_score has a default only while y_pred goes
+    for name in ours.keys() & theirs.keys():
         assert (ours[name].kind, ours[name].default) == (theirs[name].kind, theirs[name].default), name
+
+
+def test_display_refuses_an_option_that_it_does_not_have(data, figures):
+    X, y, model = data
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        PrecisionRecallGainDisplay.from_estimator(model, X, y, colour="red")
 
 
 def test_display_has_the_public_names_of_precision_recall_display(data, figures):
@@ -1006,12 +1137,15 @@ def test_display_names_the_lists_whose_lengths_differ(figures):
     assert "PrecisionRecallGainDisplay" in str(error.value)
 
 
-def test_metrics_do_not_import_matplotlib_and_the_display_says_that_it_needs_it():
+def test_metrics_import_neither_matplotlib_nor_torch_and_the_display_says_what_it_needs():
     code = """
 import sys
 sys.modules["matplotlib"] = None
-from lib.precision_recall_gain import PrecisionRecallGainDisplay, auprg_score
+from lib.precision_recall_gain import auprg_score
 assert auprg_score([0, 1], [1, 2]) == 1
+assert not {"torch", "openml", "plotly", "lib.notebook"} & set(sys.modules)
+assert "lib.precision_recall_gain_display" not in sys.modules
+from lib.precision_recall_gain import PrecisionRecallGainDisplay
 try:
     PrecisionRecallGainDisplay.from_predictions([0, 1], [1, 2])
 except ImportError as error:
@@ -1019,3 +1153,27 @@ except ImportError as error:
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.startswith("PrecisionRecallGainDisplay.from_predictions requires matplotlib")
+
+
+def test_metrics_need_none_of_the_private_names_of_scikit_learn():
+    """A release that renames them costs the display only."""
+    code = """
+import sklearn.metrics
+import sklearn.utils._plotting as private
+del private._BinaryClassifierCurveDisplayMixin, private._validate_style_kwargs, private._check_param_lengths
+from lib.precision_recall_gain import auprg_score, fbeta_gain_score
+assert auprg_score([0, 1], [1, 2]) == fbeta_gain_score([0, 1], [0, 1]) == 1
+try:
+    from lib.precision_recall_gain import PrecisionRecallGainDisplay
+except ImportError:
+    print("no display")
+"""
+    metrics = Path(inspect.getsourcefile(precision_recall_gain_curve)).read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^from sklearn\S* import .*\b_\w+|^from sklearn\S*\._.*", metrics) == []
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "no display\n"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"module 'lib\.precision_recall_gain' has no attribute 'nothing'"):
+        importlib.import_module("lib.precision_recall_gain").nothing  # noqa: B018
