@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import nbformat
+import numpy as np
 import pytest
 
-from conftest import glued_names
+from conftest import glued_names, order
+from tests.conftest import ROOT
 from tools.outputs import agree, settle, tolerances
 
 
@@ -90,6 +100,36 @@ def test_outputs_settle_at_any_depth():
         assert repr(settle({"data": other}, stored)) == repr({"data": other})
 
 
+def packed(*numbers: float, dtype: str = "f8", **more: str) -> dict:
+    return {"dtype": dtype, "bdata": base64.b64encode(np.array(numbers, dtype).tobytes()).decode(), **more}
+
+
+@pytest.mark.parametrize(
+    ("stored", "new", "same"),
+    [
+        (packed(0.5, 2.0), packed(0.5000000001, 2.0), True),
+        (packed(0.5, 2.0), packed(0.51, 2.0), False),
+        (packed(0.5, 2.0), packed(0.5, 2.0, 3.0), False),
+        (packed(0.5, 2.0, dtype="f4"), packed(0.50000006, 2.0, dtype="f4"), True),
+        (packed(0.5, 2.0, shape="1, 2"), packed(0.5, 2.0, shape="2, 1"), False),
+        (packed(1, 2, dtype="i4"), packed(1, 3, dtype="i4"), False),
+        (packed(float("nan"), 2.0), packed(float("nan"), 2.0), True),
+        ({"dtype": "f8", "bdata": "no base64"}, packed(0.5), False),
+    ],
+)
+def test_packed_arrays_are_compared_as_numbers(stored, new, same):
+    for form in (lambda array: array, json.dumps, lambda array: f"<script>{json.dumps({'y': array})}</script>"):
+        assert (settle(form(new), form(stored)) == form(stored)) == same
+    assert settle(packed(0.51), packed(0.5), relative=0.1) == packed(0.5)
+
+
+def test_ids_made_of_a_digest_are_alike_and_numbers_are_not():
+    assert agree("<div id='plotly-0f3a55b1c2d4'>", "<div id='plotly-1f3a55b1c2d5'>")
+    assert not agree("loss-12345678", "loss-12345679")
+    assert not agree("seed0-f6e1a6bf.json", "seed0-a6e1a6bf.json")
+    assert not agree("see-deadbeef", "see-deadbeee")  # no digit: a word
+
+
 def test_names_of_glued_values_are_compared():
     outputs = [*glued("a", "1").outputs, nbformat.v4.new_output("stream", text="x"), *glued("b", "1").outputs]
     assert glued_names(outputs) == ["a", "b"]
@@ -109,6 +149,34 @@ def glued(name: str, value: str):
     return nbformat.v4.new_code_cell(source, outputs=[nbformat.v4.new_output("display_data", data, metadata=metadata)])
 
 
+def plotted(stored: float, computed: float, *tags: str):
+    """A cell that shows an interactive figure, an array of which Plotly packs into base64."""
+
+    def spec(value: float) -> dict:
+        packed = base64.b64encode(np.array([0.5, value]).tobytes()).decode()
+        return {"data": [{"type": "scatter", "y": {"dtype": "f8", "bdata": packed}}], "layout": {}}
+
+    def bundle(value: float) -> dict:
+        text = json.dumps(spec(value), sort_keys=True)
+        name = f"plotly-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        html = f'<div id="{name}"></div><script type="application/json" id="{name}-spec">{text}</script>'
+        return {"application/vnd.plotly.v1+json": spec(value), "text/html": html, "text/plain": "A line."}
+
+    source = f"from IPython.display import publish_display_data\npublish_display_data({bundle(computed)!r})"
+    outputs = [nbformat.v4.new_output("display_data", bundle(stored))]
+    return nbformat.v4.new_code_cell(source, outputs=outputs, metadata={"tags": list(tags)})
+
+
+def drawn(stored: str, computed: str, alt: str):
+    """A cell that shows a picture and its description, with another picture stored."""
+    source = (
+        "from IPython.display import publish_display_data\n"
+        f'publish_display_data({{"image/svg+xml": {computed!r}, "text/plain": "A line."}})'
+    )
+    bundle = {"image/svg+xml": stored, "text/plain": alt}
+    return nbformat.v4.new_code_cell(source, outputs=[nbformat.v4.new_output("display_data", bundle)])
+
+
 CELLS = {
     "same": (printed("x 0.123456789\n", 'print("x", 0.123456789)'), True),
     "near": (printed("x 0.123456789\n", 'print("x", 0.1234567890001)'), True),
@@ -122,18 +190,42 @@ CELLS = {
     "glued": (glued("a", "0.5"), True),
     "glued another value": (glued("a", "0.6"), False),
     "glued under another name": (glued("b", "0.5"), False),
+    "packed near": (plotted(0.123456789, 0.1234567890001), True),
+    "packed far": (plotted(0.123456789, 0.1234667), False),
+    "packed far, but widened": (plotted(0.123456789, 0.1234667, "nbval-rtol-1e-3"), True),
+    "another picture": (drawn("<svg>1</svg>", "<svg>2</svg>", "A line."), True),
+    "another description": (drawn("<svg>1</svg>", "<svg>1</svg>", "A curve."), False),
     "error": (printed(None, "1 / 0"), False),
 }
 
 
-def test_a_cell_passes_only_with_its_outputs(pytester, request):
+def test_a_cell_passes_only_with_its_outputs(pytester):
     cells = [cell for cell, _ in CELLS.values()]
     for count, cell in enumerate(cells):
         cell.execution_count = count + 1
     nbformat.write(nbformat.v4.new_notebook(cells=cells), pytester.path / "chapter.ipynb")
-    pytester.makeconftest((request.config.rootpath / "conftest.py").read_text("utf8"))
-    pytester.syspathinsert(request.config.rootpath)
-    run = pytester.inline_run("--nbval", "--nbval-current-env", "-n0", "-p", "no:cacheprovider")
+    run = pytester.inline_run("-p", "conftest", "--nbval", "--nbval-current-env", "-n0", "-p", "no:cacheprovider")
     reports = [report for report in run.getreports("pytest_runtest_logreport") if report.when == "call"]
     outcomes = dict(zip(CELLS, [report.passed for report in reports], strict=True))
     assert outcomes == {name: passes for name, (_, passes) in CELLS.items()}
+
+
+@pytest.mark.parametrize("place", [ROOT / "book", None])
+def test_a_chapter_is_compared_from_wherever_pytest_is_called(place, tmp_path):
+    cell = f"{ROOT}/book/data.ipynb::Cell 0" if place is None else "data.ipynb::Cell 0"
+    command = [sys.executable, "-m", "pytest", "-n0", "-q", cell]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=place or tmp_path, env=environment, capture_output=True, text=True)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_files_start_in_the_order_of_the_time_they_take():
+    seconds = {"book/a.ipynb": 60, "book/b.ipynb": 300, "tests/test_browser.py": 90, "tests/test_book.py": 30}
+    names = {"book/a.ipynb": [], "tests/test_book.py": ["site"], "book/b.ipynb": [], "tests/test_browser.py": ["site"]}
+    items = [SimpleNamespace(path=ROOT / name, fixturenames=fixtures) for name, fixtures in names.items()]
+    items.append(SimpleNamespace(path=ROOT / "tests" / "test_new.py"))
+    order(items, seconds)
+    started = [item.path.relative_to(ROOT).as_posix() for item in items]
+    builder, others = started[0], started[1:]
+    assert builder == "tests/test_browser.py"  # so that nobody waits for the pages
+    assert others == ["tests/test_new.py", "book/b.ipynb", "book/a.ipynb", "tests/test_book.py"]
