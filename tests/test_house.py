@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,13 @@ import pytest
 import yaml
 from jupytext import TextFileContentsManager
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from traitlets.config import PyFileConfigLoader
 
 from tests.conftest import ROOT
 from tools.lock import BOOK, installed, pins, python_floor, refused
-from tools.notebooks import chapters, main, problems, run
+from tools.notebooks import chapters, main, orphans, problems, run, write
+from tools.typed_numbers import pages
 
 DIRECT, LOCKED = pins(ROOT / "requirements.txt"), pins(ROOT / "requirements.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
@@ -167,8 +170,9 @@ def test_the_citation_names_what_the_book_is():
 @pytest.fixture
 def clone(tmp_path):
     """A folder with what make reads before there is an environment."""
-    for name in ("Makefile", "requirements.txt", "requirements.lock", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "tools").mkdir()
+    for name in ("Makefile", "requirements.txt", "requirements.lock", "pyproject.toml", "tools/setup.sh"):
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -184,21 +188,20 @@ def stand_in(folder, script: str) -> str:
 def test_make_says_when_there_is_no_python(clone, target):
     done = run_in(clone, "make", target, "PYTHON=no-such-python")
     assert done.returncode != 0
-    assert "error: there is no no-such-python here; install Python 3.11 or newer" in done.stderr
+    assert "error: there is no no-such-python here; install Python 3.11 to 3.14" in done.stderr
     assert not (clone / ".venv").exists()
 
 
-@pytest.mark.parametrize(("version", "accepted"), [((2, 7), False), ((3, 10), False), ((3, 11), True), ((4, 0), True)])
-def test_make_says_when_python_is_too_old(clone, version, accepted):
+@pytest.mark.parametrize("version", [(2, 7), (3, 10), (3, 11), (3, 12), (3, 14), (3, 15), (4, 0)])
+def test_make_says_when_python_is_too_old_or_too_new(clone, version):
     # a Python that takes itself for another version, and has no venv module
     pretend = f"import sys; sys.version_info = {version}; sys.modules['venv'] = None; exec(sys.argv[1])"
-    script = (
-        f'case "$1" in -V) echo Python {version[0]}.{version[1]};; *) exec {sys.executable} -c "{pretend}" "$2";; esac'
-    )
+    name = f"{version[0]}.{version[1]}"
+    script = f'case "$1" in -V) echo Python {name};; *) exec {sys.executable} -c "{pretend}" "$2";; esac'
     done = run_in(clone, "make", "book", stand_in(clone, script))
+    accepted = name in SpecifierSet(PROJECT["project"]["requires-python"])
     assert done.returncode != 0
-    too_old = f"is Python {version[0]}.{version[1]}, but the book needs Python 3.11 or newer"
-    assert (too_old in done.stderr) != accepted
+    assert (f"is Python {name}, but the book needs Python 3.11 to 3.14" in done.stderr) != accepted
     assert ("apt install python3-venv" in done.stderr) == accepted
     assert not (clone / ".venv").exists()
 
@@ -217,6 +220,49 @@ def test_an_interrupted_installation_is_not_taken_for_a_finished_one(clone):
         assert done.returncode != 0
         assert "error: the packages could not be installed" in done.stderr
         assert not (clone / ".venv" / "installed").exists()
+
+
+# An interpreter whose environments have a pip that says what it is asked for, and a command.
+PYTHON_WITH_PIP = f"""\
+case "$1 $2" in
+"-m venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python && cd .venv/bin || exit
+  printf '#!%s/python\\n' "$PWD" > tool && chmod +x tool;;
+"-m pip") shift 2; [ "$1" = install ] && echo "pip $*" >> pip.log;;
+"- "*) exec {sys.executable} "$@";;
+".venv/bin/tool "*) echo "$0 $1";;
+esac
+exit 0"""
+
+
+def test_a_folder_that_was_moved_or_copied_with_its_environment_is_set_right(clone, tmp_path_factory):
+    python = stand_in(clone, PYTHON_WITH_PIP)
+    assert run_in(clone, "make", "environment", python).returncode == 0
+    assert (clone / ".venv" / "installed").read_text().strip() == str(clone / ".venv")
+    (clone / "pip.log").unlink()
+    assert "moved" not in run_in(clone, "make", "environment", python).stdout
+    assert not (clone / "pip.log").exists()  # nothing to do
+
+    moved = tmp_path_factory.mktemp("other") / "Mein Büch, 2"
+    shutil.copytree(clone, moved, symlinks=True)
+    done = run_in(moved, "make", "environment", python)
+    assert done.returncode == 0, done.stderr
+    assert f"copied or moved: .venv, made in {clone}/.venv, is set right" in done.stdout
+    assert "-e ." in (moved / "pip.log").read_text()  # lib is imported from here, not from there
+    assert run_in(moved, ".venv/bin/tool").stdout == f"{moved}/.venv/bin/python .venv/bin/tool\n"
+    assert (moved / ".venv" / "installed").read_text().strip() == str(moved / ".venv")
+    assert "moved" not in run_in(moved, "make", "environment", python).stdout
+
+    shutil.move(moved, moved.with_name("third"))  # and its requirements have changed meanwhile
+    os.utime(moved.with_name("third") / "requirements.txt", (4e9, 4e9))
+    assert run_in(moved.with_name("third"), "make", "environment", python).returncode == 0
+    assert (moved.with_name("third") / "pip.log").read_text().splitlines()[-1].endswith("-r requirements.txt")
+
+
+def test_what_make_runs_imports_the_library_of_its_folder(clone):
+    script = 'case "$*" in *tools.notebooks*) echo "PYTHONPATH is $PYTHONPATH";; esac'
+    assert run_in(clone, "make", "environment", stand_in(clone, PYTHON_WITH_PIP)).returncode == 0
+    (clone / ".venv" / "bin" / "python").write_text(f"#!/bin/sh\n{script}\n")
+    assert run_in(clone, "make", "run", PYTHONPATH="/elsewhere").stdout == f"PYTHONPATH is {clone}\n"
 
 
 # tools/notebooks.py, JupyterLab
@@ -327,3 +373,109 @@ def test_a_pair_that_disagrees_is_noticed(chapter, tmp_path, change, problem):
 def test_a_missing_notebook_is_noticed(chapter, tmp_path):
     shutil.copy(chapter, tmp_path / "chapter.md")
     assert problems(tmp_path / "chapter.md") == ["chapter.ipynb is missing"]
+
+
+@pytest.mark.parametrize("page", ["book/intro.md", "book/bibliography.md", "README.md"])
+def test_a_page_without_cells_is_not_run_but_named(page, capsys):
+    before = (ROOT / page).read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", str(ROOT / page)])
+    assert stopped.value.code == 2
+    assert f"error: {page}: no chapter" in capsys.readouterr().err
+    assert (ROOT / page).read_bytes() == before
+    assert not (ROOT / page).with_suffix(".ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    "folder", [".ipynb_checkpoints", "_build", "problem/.ipynb_checkpoints", ".virtual_documents/a"]
+)
+def test_what_tools_leave_in_the_book_is_no_chapter(chapter, tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    for path in (chapter, chapter.with_suffix(".ipynb")):
+        shutil.copy(path, tmp_path / folder / path.name.replace("chapter", "chapter-checkpoint"))
+    assert chapters(tmp_path) == orphans(tmp_path) == pages(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: b"\n" + text,
+        lambda text: re.sub(rb"(jupytext:\n(?:  .*\n)+)(kernelspec:\n(?:  .*\n)+)", rb"\2\1", text),
+    ],
+    ids=["byte order mark", "lines of Windows", "a line before the header", "another order in the header"],
+)
+def test_a_chapter_that_another_editor_saved_does_not_vanish(chapter, tmp_path, change):
+    text = tmp_path / "chapter.md"
+    text.write_bytes(change(chapter.read_bytes()))
+    shutil.copy(chapter.with_suffix(".ipynb"), tmp_path)
+    assert text.read_bytes() != chapter.read_bytes()
+    assert chapters(tmp_path) == [text]
+    assert orphans(tmp_path) == []
+    assert problems(text) == ["chapter.md is not in the form in which JupyterLab saves it"]
+    assert run(text)
+    assert problems(text) == []
+    assert text.read_bytes() == chapter.read_bytes()
+
+
+def test_a_notebook_without_its_text_is_noticed(chapter, tmp_path):
+    shutil.copy(chapter.with_suffix(".ipynb"), tmp_path)
+    assert orphans(tmp_path) == [tmp_path / "chapter.ipynb"]
+    (tmp_path / "chapter.md").write_text("# A page that has lost its header\n")
+    assert orphans(tmp_path) == [tmp_path / "chapter.ipynb"]
+
+
+def test_no_notebook_of_the_book_is_without_its_text():
+    assert orphans() == []
+
+
+def test_a_cell_that_writes_a_warning_stores_nothing_and_is_named(tmp_path, capsys):
+    text = tmp_path / "chapter.md"
+    text.write_text(HEADER + CELL.format("import sys\nprint('cannot write to /tmp/x', file=sys.stderr)"))
+    assert not run(text)
+    assert not text.with_suffix(".ipynb").exists()
+    assert "cell 1: writes to stderr: cannot write to /tmp/x" in capsys.readouterr().err
+
+
+def test_a_chapter_stays_stale_until_it_has_run(chapter, tmp_path, monkeypatch):
+    text = tmp_path / "chapter.md"
+    shutil.copy(chapter.with_suffix(".ipynb"), tmp_path)
+    text.write_text(chapter.read_text().replace("x = 8", "x = 1 / 0"))
+    monkeypatch.setattr("tools.notebooks.chapters", lambda: [text])
+    for _ in range(2):
+        assert main(["run"]) == 1  # not once only
+    text.write_text(text.read_text().replace("1 / 0", "9"))
+    assert main(["run"]) == 0
+    assert problems(text) == []
+
+
+def test_chapters_run_side_by_side_and_one_that_fails_stops_no_other(tmp_path, capfd):
+    texts = [tmp_path / f"{name}.md" for name in ("a", "b", "c")]
+    for text in texts:
+        failing = CELL.format("1 / 0") if text.stem == "b" else ""
+        text.write_text(HEADER + CELL.format("import time\nbegin = time.time()\ntime.sleep(2)") + failing)
+    assert main(["run", "--jobs", "3", *map(str, texts)]) == 1
+    assert [text.with_suffix(".ipynb").exists() for text in texts] == [True, False, True]
+    printed = capfd.readouterr()
+    assert "b.md: a cell fails" in printed.err
+    assert printed.out.count("executed in") == 2
+
+
+def test_a_full_disk_leaves_the_old_notebook_and_nothing_else(chapter, tmp_path, monkeypatch, capsys):
+    text, stored = tmp_path / "chapter.md", tmp_path / "chapter.ipynb"
+    shutil.copy(chapter, text)
+    stored.write_text("as it was")
+    notebook = nbformat.read(chapter.with_suffix(".ipynb"), 4)
+    monkeypatch.setattr("tools.notebooks.execute", lambda source, folder: notebook)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # no file may be longer: as full as a disk can be
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write("x" * 1000, tmp_path / "new")
+        assert not run(text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert stored.read_text() == "as it was"
+    assert sorted(tmp_path.iterdir()) == [stored, text]
+    assert f"chapter.md: not stored: [Errno 27] File too large: '{stored}'" in capsys.readouterr().err
