@@ -10,8 +10,9 @@ import simpy
 class Server:
     """Collects k gradients for each update, and tells those who wait when there is a new version."""
 
-    def __init__(self, environment: simpy.Environment, scheme: str, k: int, n_updates: int):
+    def __init__(self, environment: simpy.Environment, scheme: str, k: int, n_updates: int, service_time: float):
         self.environment, self.scheme, self.k, self.n_updates = environment, scheme, k, n_updates
+        self.service_time, self.hands = service_time, simpy.Resource(environment, capacity=1)
         self.version, self.collected, self.rows = 0, [], []
         self.updated, self.finished = environment.event(), environment.event()
 
@@ -38,6 +39,10 @@ def learn(server: Server, learner: int, next_time: Callable[[], float]) -> Itera
         yield (computed | updated) if cancels else computed
         if cancels and server.version != read_version:
             continue  # an update came first
+        if server.service_time:  # not with schemes that cancel
+            with server.hands.request() as turn:
+                yield turn
+                yield server.environment.timeout(server.service_time)
         gradient += 1
         updated = server.updated
         server.receive(learner, gradient, read_version)
@@ -45,10 +50,12 @@ def learn(server: Server, learner: int, next_time: Callable[[], float]) -> Itera
             yield updated
 
 
-def simpy_rows(scheme: str, k: int, n_updates: int, next_times: Sequence[Callable[[], float]]) -> list[tuple]:
+def simpy_rows(
+    scheme: str, k: int, n_updates: int, next_times: Sequence[Callable[[], float]], service_time: float = 0.0
+) -> list[tuple]:
     """The rows of the log, each with the columns of `lib.staleness.update_log`."""
     environment = simpy.Environment()
-    server = Server(environment, scheme, k, n_updates)
+    server = Server(environment, scheme, k, n_updates, service_time)
     for learner, next_time in enumerate(next_times, start=1):
         environment.process(learn(server, learner, next_time))
     environment.run(server.finished)
