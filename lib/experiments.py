@@ -56,24 +56,25 @@ from scipy import stats
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lib.checkpoints import CheckpointError, load_checkpoint
 from lib.datasets import FASHION_MNIST_CHECKSUMS, cache_directory, load_fashion_mnist, write_atomically
 from lib.inception import SmallInception
+from lib.learning_rates import (
+    LearningRateBounds,
+    candidate_losses,
+    mean_by_samples,
+    scheduled_learning_rates,
+    select_bounds,
+)
 from lib.training import (
     HISTORY_COLUMNS,
     PRECISIONS,
-    CheckpointError,
-    LearningRateBounds,
     TrainingRun,
-    candidate_losses,
     check_choice,
     check_whole,
     choose_precision,
     default_device,
-    load_checkpoint,
-    mean_by_samples,
-    scheduled_learning_rates,
     seeded,
-    select_bounds,
     train,
 )
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import math
 import os
 import threading
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -24,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ExponentialLR, LinearLR, LRScheduler
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
+
+from lib.checkpoints import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, load_checkpoint, save_checkpoint
 
 # mean and standard deviation of Fashion-MNIST's 60,000 training images, grey levels scaled to [0, 1]
 PIXEL_MEAN, PIXEL_STD = 0.2860, 0.3530
@@ -41,12 +40,6 @@ HISTORY_COLUMNS = (
     "test_accuracy",
 )
 PRECISIONS = ("auto", "float32", "bfloat16")
-CHECKPOINT_FORMAT = "deep-learning-systems-book training checkpoint"
-CHECKPOINT_VERSION = 1
-CHECKPOINT_KEYS = {
-    *("format", "version", "settings", "model", "optimizer", "scheduler", "order", "random_state"),
-    *("history", "diverged", "seconds", "training_seconds"),
-}
 _GENERATORS_IN_USE = threading.RLock()
 
 
@@ -92,10 +85,6 @@ class TrainingRun:
     images_per_second: float
     precision: Precision
     device: str
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be resumed from; the message says why."""
 
 
 def default_device() -> torch.device:
@@ -345,329 +334,6 @@ def evaluate(model: nn.Module, data: Images, **settings: object) -> tuple[float,
     return F.cross_entropy(scores, targets).item(), (scores.argmax(1) == targets).double().mean().item()
 
 
-def learning_rate_ramp(
-    model: nn.Module,
-    train_data: Images,
-    *,
-    lr_start: float,
-    lr_end: float,
-    iterations: int,
-    batch_size: int = 64,
-    spacing: str = "log",
-    **settings: object,
-) -> pd.DataFrame:
-    """Smith's learning rate range test: one short run in which the learning rate rises at every iteration.
-
-    The model is left as it was: a copy of it is trained.
-
-    Parameters
-    ----------
-    model, train_data
-        See `train`.
-    lr_start, lr_end : float
-        Learning rate of the first and of the last iteration.
-    iterations, batch_size : int
-    spacing : {"log", "linear"}
-        Equal ratios from one iteration to the next, or equal differences as in the paper.
-    **settings
-        Passed on to `train`.
-
-    Returns
-    -------
-    DataFrame
-        One row an iteration: iteration, learning_rate, train_loss, train_accuracy; it ends early if the loss diverges.
-
-    Raises
-    ------
-    ValueError
-        For an unknown spacing, fewer than 2 iterations, no batch, or rates that do not rise.
-
-    References
-    ----------
-    Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186, section 3.3.
-    """
-    check_choice("spacing", spacing, ("log", "linear"))
-    check_whole("iterations", iterations, 2)
-    check_whole("batch_size", batch_size)
-    if not 0 < lr_start < lr_end < math.inf:
-        raise ValueError(f"lr_start must be positive and below lr_end, not lr_start={lr_start!r}, lr_end={lr_end!r}")
-    if spacing == "log":
-        first, ramp = lr_start, partial(ExponentialLR, gamma=(lr_end / lr_start) ** (1 / (iterations - 1)))
-    else:
-        first, ramp = lr_end, partial(LinearLR, start_factor=lr_start / lr_end, total_iters=iterations - 1)
-    run = train(
-        copy.deepcopy(model),
-        train_data,
-        batch_sizes=[batch_size] * iterations,
-        learning_rate=first,
-        scheduler=ramp,
-        **settings,
-    )
-    return run.history[["iteration", "learning_rate", "train_loss", "train_accuracy"]]
-
-
-def suggest_learning_rates(ramp: pd.DataFrame) -> pd.Series:
-    """The learning rates that two widely used finders would suggest from one curve of `learning_rate_ramp`.
-
-    Each rule is applied with its finder's own smoothing, trimming and stopping at their defaults.
-
-    - fastai smooths by an exponential moving average (0.98, corrected for its start), stops at 4 times the smallest
-      smoothed loss, and leaves out the first tenth and the last 5 iterations. *valley* is the middle of
-      a stretch that ends where the longest falling subsequence ends, with as many iterations as that has members;
-      *steep* is where the loss falls fastest per logarithm of the rate; *minimum / 10* a tenth of the rate of the
-      smallest loss; *slide* the last place, going left from the end, whose slope differs by more than 0.005 from that
-      15 iterations to its right.
-    - pytorch-lr-finder smooths by a moving average with 5 % for the new loss, stops at 5 times the smallest, leaves out
-      the first 10 and the last 5 iterations, and takes the steepest fall per iteration.
-
-    Parameters
-    ----------
-    ramp : DataFrame
-        One row an iteration, with columns learning_rate, rising by equal ratios, and train_loss.
-
-    Returns
-    -------
-    Series
-        Suggested learning rates, by the name of the finder and its rule.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, the rates do not rise, or fewer than 20 iterations are left before the loss diverges.
-
-    References
-    ----------
-    fastai 2.8, callback/schedule.py; torch-lr-finder 0.2.2, lr_finder.py.
-    """
-    missing = {"learning_rate", "train_loss"} - set(ramp.columns)
-    if missing:
-        raise ValueError(f"ramp lacks the column {', '.join(sorted(missing))}; it has {', '.join(ramp.columns)}")
-    rates, losses = ramp["learning_rate"].to_numpy(), ramp["train_loss"]
-    if not (np.diff(rates) > 0).all():
-        raise ValueError("ramp must hold learning rates that rise from one iteration to the next")
-    smoothed = _until_divergence(losses.ewm(alpha=0.02).mean().to_numpy(), 4)
-    part = slice(len(ramp) // 10, max(len(smoothed) - 5, 0))
-    x, y = rates[part], smoothed[part]
-    _check_length(x)
-    fastai = {
-        "valley": _valley(y),
-        "steep": int(np.argmin(np.diff(y) / np.diff(np.log(x)))),
-        "minimum / 10": int(np.argmin(y)),
-        "slide": _slide(y),
-    }
-    suggestions = {f"fastai, {rule}": x[index] for rule, index in fastai.items()}
-    suggestions["fastai, minimum / 10"] /= 10
-
-    smoothed = _until_divergence(losses.ewm(alpha=0.05, adjust=False).mean().to_numpy(), 5)
-    part = slice(10, max(len(smoothed) - 5, 0))
-    x, y = rates[part], smoothed[part]
-    _check_length(x)
-    suggestions["pytorch-lr-finder, steepest"] = x[np.argmin(np.gradient(y))]
-    return pd.Series(suggestions, name="learning_rate")
-
-
-def _until_divergence(smoothed: np.ndarray, factor: float) -> np.ndarray:
-    """A smoothed loss up to the first value that is not finite or exceeds the smallest so far by a factor, included."""
-    with np.errstate(invalid="ignore"):
-        over = ~np.isfinite(smoothed) | (smoothed > factor * np.minimum.accumulate(smoothed))
-    return smoothed[: int(np.argmax(over)) + 1] if over.any() else smoothed
-
-
-def _check_length(rates: np.ndarray) -> None:
-    if len(rates) < 20:
-        raise ValueError(
-            f"ramp has {len(rates)} iterations before the loss diverges, less those that the finders leave out: "
-            "take more iterations, or a smaller lr_end"
-        )
-
-
-def _valley(losses: np.ndarray) -> int:
-    """fastai's index: the middle of a stretch as long as the longest falling subsequence, and ending with it."""
-    lengths = np.ones(len(losses), dtype=int)  # of the longest falling subsequence that ends here
-    for i in range(1, len(losses)):
-        lengths[i] += np.max(lengths[:i], where=losses[:i] > losses[i], initial=0)
-    end = int(np.argmax(lengths))  # the first of the longest
-    length = int(lengths[end])
-    return end - length + length // 3 + length // 6 if length > 1 else 0
-
-
-def _slide(losses: np.ndarray, distance: int = 15, threshold: float = 0.005) -> int:
-    """fastai's index: from the right, the first place whose slope is within a threshold of that further right."""
-    slope = np.gradient(losses)
-    left = len(losses) - 1 - distance
-    found = left
-    while left >= 0 and abs(slope[left + distance] - slope[left]) > threshold:
-        found = left
-        left -= 1
-    return found
-
-
-class LearningRateBounds(NamedTuple):
-    """The range between which a cyclical learning rate moves."""
-
-    lr_min: float
-    lr_max: float
-
-
-def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> LearningRateBounds:
-    """Bounds of a cyclical learning rate, from the training loss of constant-rate candidates.
-
-    With the candidates in increasing order, the fall of the curve is its first loss minus its smallest. A change
-    smaller than `tolerance` times that fall counts as noise.
-
-    - lr_min is the first candidate whose loss lies below the first one's by more than the noise: where the loss starts
-      to fall.
-    - lr_max is the last candidate, going up from lr_min, before the first whose loss exceeds the smallest so far by
-      more than the noise, or is not finite: where the loss stops falling or turns ragged.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Columns learning_rate and train_loss. Either one row a candidate, or the joined histories of `train` (then each
-        candidate's loss is its mean over the last epoch, and it counts as diverged if its last loss, in training or in
-        testing, is not finite).
-    tolerance : float
-        Noise, as a fraction of the whole fall, in (0, 1).
-
-    Returns
-    -------
-    LearningRateBounds
-
-    Raises
-    ------
-    ValueError
-        If columns are missing, a rate is not positive, there are fewer than 3 candidates, the curve does not fall (by
-        more than 10 % of its first loss), or only one candidate trains.
-
-    Examples
-    --------
-    >>> rates, losses = [1e-4, 1e-3, 1e-2, 1e-1, 1.0], [2.3, 2.3, 1.1, 0.4, float("nan")]
-    >>> select_bounds(pd.DataFrame({"learning_rate": rates, "train_loss": losses}))
-    LearningRateBounds(lr_min=0.01, lr_max=0.1)
-    """
-    missing = {"learning_rate", "train_loss"} - set(history.columns)
-    if missing:
-        raise ValueError(f"history lacks the column {', '.join(sorted(missing))}; it has {', '.join(history.columns)}")
-    if not (history["learning_rate"] > 0).all():
-        raise ValueError("history has learning rates that are not positive numbers: leave their rows out")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must lie between 0 and 1, not {tolerance!r}")
-    curve = candidate_losses(history)
-    rates, losses = curve.index.to_numpy(), curve.to_numpy()
-    if len(losses) < 3:
-        raise ValueError(f"history has {len(losses)} learning rates: a curve takes at least 3")
-    if not math.isfinite(losses[0]):
-        raise ValueError(f"the loss at the smallest learning rate, {rates[0]:g}, is not finite: try smaller ones")
-    fall = losses[0] - losses[np.isfinite(losses)].min()
-    if not fall > 0.1 * abs(losses[0]):
-        raise ValueError(
-            f"the loss never falls by more than 10 %: it starts at {losses[0]:.4g} and is nowhere below "
-            f"{losses[0] - fall:.4g}; "
-            f"try larger learning rates between those that are flat and those that diverge, or train for longer"
-        )
-    lowest = int(np.flatnonzero(losses < losses[0] - tolerance * fall)[0])
-    highest = lowest
-    while highest + 1 < len(losses) and losses[highest + 1] <= losses[: highest + 1].min() + tolerance * fall:
-        highest += 1
-    if highest == lowest:
-        raise ValueError(
-            f"only {rates[lowest]:g} trains and the next learning rate does not: there is no range; "
-            f"try candidates nearer to it"
-        )
-    return LearningRateBounds(float(rates[lowest]), float(rates[highest]))
-
-
-def candidate_losses(history: pd.DataFrame) -> pd.Series:
-    """Training loss of each constant-rate candidate, by increasing learning rate: its mean over the last epoch.
-
-    Takes what `select_bounds` takes. A candidate that diverged has the loss infinity.
-    """
-
-    def final_loss(rows: pd.DataFrame) -> float:
-        if len(rows) > 1:
-            if "epoch" not in rows:
-                raise ValueError(
-                    f"history has {len(rows)} rows for one learning rate and no column epoch to order them"
-                )
-            rows = rows.sort_values("epoch")
-            if math.isfinite(rows["train_loss"].iloc[-1]):
-                rows = rows[rows["epoch"] > rows["epoch"].iloc[-1] - 1]
-        last = rows.iloc[-1]
-        if math.isfinite(last.get("test_accuracy", math.nan)) and not math.isfinite(last["test_loss"]):
-            return math.inf
-        loss = rows["train_loss"].mean(skipna=False)
-        return loss if math.isfinite(loss) else math.inf
-
-    return pd.Series({rate: final_loss(rows) for rate, rows in history.groupby("learning_rate")}, name="train_loss")
-
-
-def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
-    """Write a checkpoint beside its place, force it to the disk, then rename: the path never holds a part of one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")  # one name, so that what a killed run left is written over
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> dict:
-    """Read a checkpoint, running no code from it.
-
-    Parameters
-    ----------
-    path : path
-    settings : dict, optional
-        The settings of the run that wants to resume; they must be the checkpoint's own.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file.
-    CheckpointError
-        If the file is torn or altered, is no checkpoint of `train`, has a newer format, or belongs to another run.
-    """
-    refusal = f"cannot resume from {os.fspath(path)}"
-    way_out = "delete it to start afresh, or give another path"
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {os.fspath(path)}")
-    try:  # what a damaged file makes zipfile and torch raise is anything
-        with zipfile.ZipFile(path) as archive:  # torch.save writes a zip file, which carries a checksum of every part
-            damaged = archive.testzip()
-    except Exception as error:
-        raise CheckpointError(f"{refusal}: it is torn, or no checkpoint ({error}); {way_out}") from error
-    if damaged:
-        raise CheckpointError(f"{refusal}: it is altered or torn ({damaged} fails its checksum); {way_out}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{refusal}: it is foreign, more than tensors and plain values; {way_out}") from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise CheckpointError(f"{refusal}: it is foreign, not written by this training loop; {way_out}")
-    version = state.get("version")
-    if version != CHECKPOINT_VERSION:
-        newer = isinstance(version, int) and version > CHECKPOINT_VERSION
-        raise CheckpointError(
-            f"{refusal}: its format is version {version}, {'newer' if newer else 'older'} than the "
-            f"{CHECKPOINT_VERSION} read here; use the code that wrote it, or {way_out}"
-        )
-    missing = sorted(CHECKPOINT_KEYS - state.keys())
-    if missing or not isinstance(state["settings"], dict):
-        what = f"lacks {', '.join(missing)}" if missing else "has no settings"
-        raise CheckpointError(f"{refusal}: it {what}; {way_out}")
-    if settings is not None and state["settings"] != settings:
-        theirs = state["settings"]
-        different = [
-            f"{name} is {theirs.get(name)!r} there and {settings.get(name)!r} here"
-            for name in sorted(theirs.keys() | settings.keys())
-            if theirs.get(name) != settings.get(name)
-        ]
-        raise CheckpointError(f"{refusal}: it belongs to another run ({'; '.join(different)}); {way_out}")
-    return state
-
-
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch's global generators, ask for repeatable kernels, and undo both afterwards.
@@ -697,120 +363,6 @@ def _free_generators() -> None:
 
 
 os.register_at_fork(after_in_child=_free_generators)
-
-
-def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momentum: float = 0.0) -> float:
-    """Noise scale of SGD: the strength of its gradient noise in units of a sample's, over training time.
-
-    g = learning_rate (n_images / batch_size - 1) / (1 - momentum), for batches drawn without replacement. Takes arrays.
-
-    Parameters
-    ----------
-    learning_rate, batch_size : float or array
-    n_images : int
-        Number of training images.
-    momentum : float
-
-    Raises
-    ------
-    ValueError
-        If a batch is larger than the training set, or momentum is not in [0, 1).
-
-    References
-    ----------
-    Smith and Le, "A Bayesian perspective on generalization and stochastic gradient descent", ICLR 2018; with momentum:
-    Smith, Kindermans, Ying, Le, "Don't decay the learning rate, increase the batch size", ICLR 2018.
-
-    Examples
-    --------
-    >>> noise_scale(0.1, 32, 3200)
-    9.9
-    """
-    if np.any(np.asarray(batch_size) > n_images) or np.any(np.asarray(batch_size) < 1):
-        raise ValueError(f"batch_size must lie between 1 and n_images = {n_images}, not {batch_size!r}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be at least 0 and below 1, not {momentum!r}")
-    return learning_rate * (n_images / batch_size - 1) / (1 - momentum)
-
-
-def scheduled_learning_rates(
-    iterations: int, scheduler: Callable[[Optimizer], LRScheduler] | None = None, *, learning_rate: float = 0.1
-) -> np.ndarray:
-    """The learning rate of every iteration that `train` would make, found without training.
-
-    Parameters
-    ----------
-    iterations : int
-    scheduler, learning_rate
-        See `train`. The scheduler gets an SGD optimizer without momentum.
-
-    Returns
-    -------
-    array (iterations,)
-
-    Raises
-    ------
-    ValueError
-        For fewer than 1 iteration.
-
-    Examples
-    --------
-    >>> from torch.optim.lr_scheduler import StepLR
-    >>> scheduled_learning_rates(4, partial(StepLR, step_size=2, gamma=0.5), learning_rate=1.0)
-    array([1. , 1. , 0.5, 0.5])
-    """
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, not {iterations}")
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], learning_rate)
-    lr_scheduler = scheduler(optimizer) if scheduler else None
-    rates = []
-    for _ in range(iterations):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if lr_scheduler:
-            lr_scheduler.step()
-    return np.array(rates)
-
-
-def mean_by_samples(history: pd.DataFrame, ends: Sequence[float], column: str = "train_loss") -> pd.Series:
-    """Means of a column of a history over bins of samples seen, every sample with the same weight.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Of `train`, or thinned as in a stored result. A row counts to the bin in which it ends.
-    ends : sequence of float
-        Samples seen at the end of each bin, rising; the first bin begins with the training. What comes after the last
-        is left out.
-    column : str
-
-    Returns
-    -------
-    Series
-        Indexed by the ends of those bins that have a row with a value (rows without one, NaN, do not count).
-
-    Raises
-    ------
-    ValueError
-        If the ends do not rise, or the history has no such column.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame({"samples_seen": [10, 20, 50], "train_loss": [3.0, 2.0, 1.0]})
-    >>> mean_by_samples(rows, [20, 50]).tolist()
-    [2.5, 1.0]
-    """
-    ends = np.asarray(ends, dtype=float)
-    if ends.ndim != 1 or not len(ends) or (np.diff(ends) <= 0).any():
-        raise ValueError("ends must be a list of numbers, each larger than the one before")
-    if column not in history:
-        raise ValueError(f"column must be one of {', '.join(history.columns)}, not {column!r}")
-    samples = history["samples_seen"]
-    weights = samples.diff().fillna(samples)
-    rows = (samples <= ends[-1]) & history[column].notna()
-    bins = ends[np.searchsorted(ends, samples[rows])]
-    sums = (history[column] * weights)[rows].groupby(bins).sum()
-    return (sums / weights[rows].groupby(bins).sum()).rename(column)
 
 
 class _ShuffledOrder:
@@ -953,3 +505,10 @@ def _check_arguments(arguments: dict) -> None:
     for name, least in (("micro_batch_size", 1), ("checkpoint_every", 1), ("evaluate_every", 1), ("seed", 0)):
         if not (name == "evaluate_every" and arguments[name] is None):
             check_whole(name, arguments[name], least)
+
+
+def __getattr__(name: str) -> object:
+    """What moved to `lib.learning_rates` is still found here, until the chapter imports it from there."""
+    from lib import learning_rates
+
+    return getattr(learning_rates, name)

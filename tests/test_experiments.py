@@ -32,6 +32,7 @@ from scipy import stats
 from torch import nn
 
 from lib import experiments
+from lib.checkpoints import CheckpointError
 from lib.datasets import DEBIAN_FASHION_MNIST
 from lib.experiments import (
     CANDIDATES,
@@ -60,7 +61,7 @@ from lib.experiments import (
     validate_result,
     whole_batches,
 )
-from lib.training import CheckpointError, choose_precision
+from lib.training import choose_precision
 
 ROOT = Path(__file__).resolve().parents[1]
 
