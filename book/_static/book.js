@@ -1,0 +1,64 @@
+// What every page can do: hide its code, say which tables scroll, be printed from dark mode, show what was searched for.
+(() => {
+  const root = document.documentElement;
+
+  // one switch for all code, remembered from page to page
+  const switches = document.querySelectorAll(".code-switch");
+  const show = (shown) => {
+    root.dataset.code = shown ? "shown" : "hidden";
+    for (const button of switches) {
+      button.setAttribute("aria-pressed", String(!shown));
+      button.title = shown ? "Hide all code" : "Show all code";
+    }
+  };
+  const remembered = () => { try { return localStorage.getItem("book-code"); } catch { return null; } };
+  show(remembered() !== "hidden");
+  for (const button of switches) {
+    button.addEventListener("click", () => {
+      show(root.dataset.code === "hidden");
+      try { localStorage.setItem("book-code", root.dataset.code); } catch { /* a browser that stores nothing */ }
+    });
+  }
+
+  // what is wider than its box scrolls, can be reached by keyboard, and says so
+  const boxes = "article :is(.cell_output, .cell_output .output, div.math, mjx-container[display], .pst-scrollable-table-container)";
+  const mark = () => {
+    for (const box of document.querySelectorAll(boxes)) {
+      const scrolls = box.scrollWidth > box.clientWidth + 2 && getComputedStyle(box).overflowX === "auto";
+      if (scrolls === box.classList.contains("scrolls")) continue;
+      box.classList.toggle("scrolls", scrolls);
+      if (scrolls) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  };
+  addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(mark));
+  let later;
+  addEventListener("resize", () => { clearTimeout(later); later = setTimeout(mark, 200); });
+  document.addEventListener("toggle", mark, true);
+
+  // on paper: the light colours, every picture
+  let theme;
+  addEventListener("beforeprint", () => {
+    theme ??= root.dataset.theme;
+    root.dataset.theme = "light";
+    for (const image of document.images) image.loading = "eager";
+  });
+  addEventListener("afterprint", () => {
+    if (theme) root.dataset.theme = theme;
+    theme = undefined;
+  });
+
+  // a search leads to the first place of its words, not to the top of the page
+  const words = new URLSearchParams(location.search).get("highlight");
+  if (words && !location.hash) {
+    const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
+    const blocks = [...document.querySelectorAll("article :is(p, li, td, th, h2, h3, figcaption, dt)")];
+    const hits = (block) => wanted.filter((word) => block.textContent.toLowerCase().includes(word)).length;
+    const best = blocks.map((block) => [hits(block), block]).reduce((a, b) => (b[0] > a[0] ? b : a), [0, null])[1];
+    if (best) {
+      best.closest("details")?.setAttribute("open", "");
+      best.classList.add("found");
+      addEventListener("load", () => setTimeout(() => best.scrollIntoView({ block: "center" }), 50));
+    }
+  }
+})();
