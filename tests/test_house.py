@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import distribution
+from importlib.metadata import distribution, version
 from itertools import chain
+from pathlib import Path
 
 import jupytext
 import nbformat
@@ -28,6 +29,10 @@ from tools.typed_numbers import pages
 
 DIRECT, LOCKED = pins(ROOT / "requirements.txt"), pins(ROOT / "requirements.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text("utf8")
 
 
 def run_in(folder, *command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -164,6 +169,61 @@ def test_the_citation_names_what_the_book_is():
     assert citation["version"] == distribution("deep-learning-systems-book").version
 
 
+# README.md, and what it describes
+
+README = (ROOT / "README.md").read_text("utf8")
+
+
+def versions() -> list[str]:
+    """The Pythons that pyproject.toml accepts, as 3.11."""
+    accepted = SpecifierSet(PROJECT["project"]["requires-python"])
+    return [f"3.{minor}" for minor in range(40) if f"3.{minor}" in accepted]
+
+
+@pytest.mark.parametrize("name", ["README.md", "Makefile", "tools/setup.sh", "book/reproducibility.md"])
+def test_pages_and_messages_name_the_pythons_that_will_do(name):
+    text = (ROOT / name).read_text("utf8")
+    assert set(re.findall(r"\b3\.\d+ to 3\.\d+", text)) == {f"{versions()[0]} to {versions()[-1]}"}
+    assert not re.search(r"3\.\d+ (?:or|and) (?:newer|later|up)|from 3\.\d+ on", text)
+    tried = re.findall(r"\b3\.\d+(?:\.\d+)?\b", text.partition("tried were")[2].partition(". ")[0])
+    assert all(version in SpecifierSet(PROJECT["project"]["requires-python"]) for version in tried)
+
+
+def test_the_pythons_that_will_do_are_those_that_are_tested():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text("utf8"))
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == versions()
+    assert (ROOT / ".binder" / "runtime.txt").read_text().strip().removeprefix("python-") in versions()
+
+
+def test_the_size_of_an_installation_is_as_said():
+    if not version("torch").endswith("+cpu"):  # else it is the smaller one
+        stated = {
+            float(size) for text in (README, read("tools/setup.sh")) for size in re.findall(r"about (\d+) GB", text)
+        }
+        assert len(stated) == 1
+        used = sum(path.lstat().st_blocks * 512 for path in Path(sys.prefix).rglob("*"))
+        assert used / 1e9 == pytest.approx(stated.pop(), abs=0.75)
+
+
+def test_every_link_and_file_that_the_readme_names_is_there():
+    anchors = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)", README, re.M)}
+    for place in re.findall(r"\]\(([^)\s]+)\)", README):
+        if place.startswith("#"):
+            assert place[1:] in anchors, place
+        elif not place.startswith("https://"):
+            assert (ROOT / place).exists(), place
+    for name in re.findall(r"`((?:lib|book|tests|tools|\.ci|\.github)/[\w./]+)`", README):
+        if "problem" not in name:  # the name that stands for that of a chapter to be added
+            assert (ROOT / name).exists() or (ROOT / f"{name}.py").exists(), name
+
+
+def test_every_target_of_make_that_the_readme_names_is_there_and_every_one_is_named():
+    defined = set(re.search(r"^\.PHONY: (.*)", read("Makefile"), re.M).group(1).split())
+    named = set(re.findall(r"(?:^    |`)make ([a-z]+)\b", README, re.M))
+    assert named <= defined
+    assert defined - named <= {"environment"}
+
+
 # make, on machines that lack something
 
 
@@ -197,7 +257,7 @@ def test_make_says_when_python_is_too_old_or_too_new(clone, version):
     # a Python that takes itself for another version, and has no venv module
     pretend = f"import sys; sys.version_info = {version}; sys.modules['venv'] = None; exec(sys.argv[1])"
     name = f"{version[0]}.{version[1]}"
-    script = f'case "$1" in -V) echo Python {name};; *) exec {sys.executable} -c "{pretend}" "$2";; esac'
+    script = f'case "$1" in -V) echo Python {name};; *) exec "{sys.executable}" -c "{pretend}" "$2";; esac'
     done = run_in(clone, "make", "book", stand_in(clone, script))
     accepted = name in SpecifierSet(PROJECT["project"]["requires-python"])
     assert done.returncode != 0
@@ -228,7 +288,7 @@ case "$1 $2" in
 "-m venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python && cd .venv/bin || exit
   printf '#!%s/python\\n' "$PWD" > tool && chmod +x tool;;
 "-m pip") shift 2; [ "$1" = install ] && echo "pip $*" >> pip.log;;
-"- "*) exec {sys.executable} "$@";;
+"- "*) exec "{sys.executable}" "$@";;
 ".venv/bin/tool "*) echo "$0 $1";;
 esac
 exit 0"""
