@@ -1,61 +1,69 @@
-"""Checkpoints that survive `kill -9`: written in one step, and read without running code from them."""
+"""Checkpoints that survive `kill -9`: written in one step, read without running code, refused with the reason."""
 
 from __future__ import annotations
 
+import io
 import os
+import reprlib
 import zipfile
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 
-CHECKPOINT_FORMAT = "deep-learning-systems-book training checkpoint"
-CHECKPOINT_VERSION = 1
-CHECKPOINT_KEYS = {
-    *("format", "version", "settings", "model", "optimizer", "scheduler", "order", "random_state"),
-    *("history", "diverged", "seconds", "training_seconds"),
-}
+from lib.files import write_atomically
+
+FORMAT, VERSION = "deep-learning-systems-book training checkpoint", 2
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be resumed from; the message says why."""
+    """A checkpoint that cannot be resumed from, or could not be; the message says why."""
 
 
-def save_checkpoint(path: str | os.PathLike, state: dict) -> None:
-    """Write a checkpoint beside its place, force it to the disk, then rename: the path never holds a part of one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")  # one name, so that what a killed run left is written over
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def save_checkpoint(path: Path, state: dict) -> None:
+    """Write a state in one step: the path never holds a part of one, and a full disk leaves the one before."""
+    write_atomically(path, _serialised({"format": FORMAT, "version": VERSION, **state}))
 
 
-def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> dict:
-    """Read a checkpoint, running no code from it.
+def check_loadable(state: dict) -> None:
+    """Raise CheckpointError now, not on the day it is needed, if a part of a state could not be loaded again."""
+    for name, part in state.items():
+        try:
+            torch.load(io.BytesIO(_serialised(part)), weights_only=True)
+        except Exception as error:  # what pickle and torch raise is anything
+            raise CheckpointError(
+                f"checkpoint: the state of the {name} holds more than tensors and plain values, and could not be "
+                f"loaded again without running its code ({str(error).splitlines()[0]}): train without a checkpoint, "
+                "or keep numbers, lists and tensors in it"
+            ) from error
+
+
+def load_checkpoint(path: Path, settings: dict | None = None) -> dict:
+    """Read a state, running no code from it.
 
     Parameters
     ----------
-    path : path
+    path : Path
     settings : dict, optional
-        The settings of the run that wants to resume; they must be the checkpoint's own.
+        What identifies the run that wants to resume; it must be the checkpoint's own.
 
     Raises
     ------
     FileNotFoundError
         If there is no file.
     CheckpointError
-        If the file is torn or altered, is no checkpoint of `train`, has a newer format, or belongs to another run.
+        If the file is torn or altered, is no checkpoint of `lib.training`, has another format, or is of another run.
     """
-    refusal = f"cannot resume from {os.fspath(path)}"
-    way_out = "delete it to start afresh, or give another path"
+    refusal, way_out = f"cannot resume from {os.fspath(path)}", "delete it to start afresh, or give another path"
     if not Path(path).is_file():
         raise FileNotFoundError(f"no checkpoint at {os.fspath(path)}")
-    try:  # what a damaged file makes zipfile and torch raise is anything
-        with zipfile.ZipFile(path) as archive:  # torch.save writes a zip file, which carries a checksum of every part
+    try:  # torch.save writes a zip file, which carries a checksum of every part; torch.load does not look at them
+        with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except Exception as error:
+    except Exception as error:  # what a damaged file makes zipfile raise is anything
         raise CheckpointError(f"{refusal}: it is torn, or no checkpoint ({error}); {way_out}") from error
     if damaged:
         raise CheckpointError(f"{refusal}: it is altered or torn ({damaged} fails its checksum); {way_out}")
@@ -63,25 +71,38 @@ def load_checkpoint(path: str | os.PathLike, settings: dict | None = None) -> di
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{refusal}: it is foreign, more than tensors and plain values; {way_out}") from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("settings"), dict):
         raise CheckpointError(f"{refusal}: it is foreign, not written by this training loop; {way_out}")
     version = state.get("version")
-    if version != CHECKPOINT_VERSION:
-        newer = isinstance(version, int) and version > CHECKPOINT_VERSION
+    if version != VERSION:
+        age = "newer" if isinstance(version, int) and version > VERSION else "older"
         raise CheckpointError(
-            f"{refusal}: its format is version {version}, {'newer' if newer else 'older'} than the "
-            f"{CHECKPOINT_VERSION} read here; use the code that wrote it, or {way_out}"
+            f"{refusal}: its format is version {version}, {age} than the {VERSION} read here; use the code that wrote "
+            f"it, or {way_out}"
         )
-    missing = sorted(CHECKPOINT_KEYS - state.keys())
-    if missing or not isinstance(state["settings"], dict):
-        what = f"lacks {', '.join(missing)}" if missing else "has no settings"
-        raise CheckpointError(f"{refusal}: it {what}; {way_out}")
-    if settings is not None and state["settings"] != settings:
-        theirs = state["settings"]
-        different = [
-            f"{name} is {theirs.get(name)!r} there and {settings.get(name)!r} here"
+    theirs = state["settings"]
+    if settings is not None and theirs != settings:
+        different = "; ".join(
+            f"{name} is {_SHORT.repr(theirs.get(name))} there and {_SHORT.repr(settings.get(name))} here"
             for name in sorted(theirs.keys() | settings.keys())
             if theirs.get(name) != settings.get(name)
-        ]
-        raise CheckpointError(f"{refusal}: it belongs to another run ({'; '.join(different)}); {way_out}")
+        )
+        raise CheckpointError(f"{refusal}: it belongs to another run ({different}); {way_out}")
     return state
+
+
+def _serialised(state: object) -> bytes:
+    """What torch.save would write; in memory, because into a full disk it hides the reason under errors of its own."""
+    content = io.BytesIO()
+    torch.save(_without_numpy(state), content)
+    return content.getvalue()
+
+
+def _without_numpy(state: object) -> object:
+    """A state in which NumPy's numbers, of a caller's settings, are Python's: a checkpoint may hold no others."""
+    if isinstance(state, dict):
+        converted = {_without_numpy(key): _without_numpy(value) for key, value in state.items()}
+        return Counter(converted) if isinstance(state, Counter) else converted  # MultiStepLR counts its milestones
+    if isinstance(state, (list, tuple)) and type(state) in (list, tuple):
+        return type(state)(_without_numpy(value) for value in state)
+    return state.item() if isinstance(state, np.generic) else state

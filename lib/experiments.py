@@ -41,7 +41,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, groupby
@@ -53,11 +53,11 @@ import torch
 import torchvision
 from joblib import Parallel, delayed
 from scipy import stats
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
+from lib.arguments import choice, whole_number
 from lib.checkpoints import CheckpointError, load_checkpoint
 from lib.datasets import FASHION_MNIST_CHECKSUMS, cache_directory, load_fashion_mnist, write_atomically
+from lib.devices import PRECISIONS, choose_precision, default_device, seeded
 from lib.inception import SmallInception
 from lib.learning_rates import (
     LearningRateBounds,
@@ -66,21 +66,20 @@ from lib.learning_rates import (
     scheduled_learning_rates,
     select_bounds,
 )
-from lib.training import (
-    HISTORY_COLUMNS,
-    PRECISIONS,
-    TrainingRun,
-    check_choice,
-    check_whole,
-    choose_precision,
-    default_device,
-    seeded,
-    train,
-)
+from lib.training import HISTORY_COLUMNS, Settings, TrainingRun, train
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "book" / "results"
 SCHEMA_VERSION = 1
+_TRAIN_SETTINGS = (
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "seed",
+    "evaluate_every",
+    "micro_batch_size",
+    "precision",
+)
 LOG = logging.getLogger(__name__)
 COUNTS = ("iteration", "samples_seen", "batch_size")  # the columns of a history that hold whole numbers
 HISTORY_ROWS = 300  # a stored history is thinned to about this many rows
@@ -176,10 +175,10 @@ def plan(
     MissingResults
         If the bounds are needed and lr-range has not finished.
     """
-    check_choice("name", name, EXPERIMENTS)
-    check_choice("profile", profile, PROFILES)
-    check_choice("precision", precision, PRECISIONS)
-    check_whole("micro_batch_size", micro_batch_size)
+    choice("name", name, EXPERIMENTS)
+    choice("profile", profile, PROFILES)
+    choice("precision", precision, PRECISIONS)
+    whole_number("micro_batch_size", micro_batch_size)
     micro_batch_size, size = int(micro_batch_size), PROFILES[profile]
     if seeds is None:
         seeds = size.seeds[:1] if name == "lr-range" else size.seeds
@@ -235,7 +234,7 @@ def _different_seeds(seeds: object) -> list[int]:
     if not np.iterable(seeds):
         raise ValueError(f"seeds must be a list of whole numbers, not {seeds!r}")
     for seed in seeds:
-        check_whole("each of seeds", seed, 0)
+        whole_number("each of seeds", seed, 0)
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must differ from one another, not {list(seeds)!r}")
     return [int(seed) for seed in seeds]
@@ -395,24 +394,13 @@ def train_unit(
     data = load_fashion_mnist(settings["data"].split()[-1])
     with seeded(settings["seed"]):
         model = SmallInception()
-    run = train(
-        model,
-        data.train,
-        data.test,
+    chosen = Settings(
         batch_sizes=_batch_sizes(settings)[:iterations],
-        learning_rate=settings["learning_rate"],
-        scheduler=_scheduler(settings),
-        momentum=settings["momentum"],
-        weight_decay=settings["weight_decay"],
-        seed=settings["seed"],
-        evaluate_every=settings["evaluate_every"],
-        micro_batch_size=settings["micro_batch_size"],
-        precision=settings["precision"],
-        checkpoint=checkpoint,
-        checkpoint_every=200,
-        description=unit_id(settings).rpartition("-")[0],
-        progress=progress,
+        schedule=settings["schedule"],
+        **{name: settings[name] for name in _TRAIN_SETTINGS},
     )
+    options = {"checkpoint": checkpoint, "checkpoint_every": 200, "progress": progress}
+    run = train(model, data.train, data.test, chosen, description=unit_id(settings).rpartition("-")[0], **options)
     return model, run
 
 
@@ -426,7 +414,7 @@ def unit_schedule(settings: dict) -> pd.DataFrame:
         diverge.
     """
     batch_sizes = np.array(_batch_sizes(settings))
-    rates = scheduled_learning_rates(len(batch_sizes), _scheduler(settings), learning_rate=settings["learning_rate"])
+    rates = scheduled_learning_rates(len(batch_sizes), settings["schedule"], learning_rate=settings["learning_rate"])
     return pd.DataFrame(
         {
             "iteration": np.arange(1, len(batch_sizes) + 1),
@@ -614,14 +602,6 @@ def _batch_sizes(settings: dict) -> list[int]:
     return [size for size, count in settings["batch_sizes"] for _ in range(count)]
 
 
-def _scheduler(settings: dict) -> Callable[[Optimizer], LRScheduler] | None:
-    """What makes the scheduler of a unit from an optimizer."""
-    schedule = dict(settings["schedule"] or {})
-    if not schedule:
-        return None
-    return functools.partial(getattr(torch.optim.lr_scheduler, schedule.pop("name")), **schedule)
-
-
 def thin(history: pd.DataFrame, rows: int) -> pd.DataFrame:
     """A history of about so many rows, each joining the iterations since the row before it.
 
@@ -743,7 +723,7 @@ def status(
         at the speed measured on this machine so far. After the planned units come others of this profile, of more seeds
         or other settings, that are finished.
     """
-    check_choice("profile", profile, PROFILES)
+    choice("profile", profile, PROFILES)
     results, checkpoints = Path(results), Path(checkpoints or checkpoint_directory())
     size = PROFILES[profile]
     rate = measured_speed(results) or ASSUMED_IMAGES_PER_SECOND
@@ -964,7 +944,7 @@ def _programme(
     """Lists of independent units; "all" takes the arms seed by seed, so that the comparison can be made early."""
     if seeds is not None:
         _different_seeds(seeds)
-    check_whole("micro_batch_size", micro_batch_size)
+    whole_number("micro_batch_size", micro_batch_size)
     if name != "all":
         yield plan(name, profile, seeds, micro_batch_size=micro_batch_size, **settings)
         return

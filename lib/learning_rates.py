@@ -1,10 +1,10 @@
-"""Rules about learning rates: the ramp and what finders read from it, bounds of a cycle, schedules, the noise scale."""
+"""Rules about learning rates: the ramp and what finders read from it, the bounds of a cycle, schedules, and bins."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LinearLR, LRScheduler
 
-from lib.training import Images, check_choice, check_whole, train
+from lib.arguments import ArgumentError, choice, whole_number
+from lib.prediction import Images
+from lib.training import Settings, make_scheduler, train
 
 
 def learning_rate_ramp(
@@ -27,6 +29,7 @@ def learning_rate_ramp(
     iterations: int,
     batch_size: int = 64,
     spacing: str = "log",
+    device: torch.device | str | None = None,
     **settings: object,
 ) -> pd.DataFrame:
     """Smith's learning rate range test: one short run in which the learning rate rises at every iteration.
@@ -42,8 +45,10 @@ def learning_rate_ramp(
     iterations, batch_size : int
     spacing : {"log", "linear"}
         Equal ratios from one iteration to the next, or equal differences as in the paper.
+    device
+        See `train`.
     **settings
-        Passed on to `train`.
+        More of `lib.training.Settings`.
 
     Returns
     -------
@@ -52,30 +57,24 @@ def learning_rate_ramp(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         For an unknown spacing, fewer than 2 iterations, no batch, or rates that do not rise.
 
     References
     ----------
     Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186, section 3.3.
     """
-    check_choice("spacing", spacing, ("log", "linear"))
-    check_whole("iterations", iterations, 2)
-    check_whole("batch_size", batch_size)
+    choice("spacing", spacing, ("log", "linear"))
+    iterations = whole_number("iterations", iterations, 2)
+    batch_size = whole_number("batch_size", batch_size)
     if not 0 < lr_start < lr_end < math.inf:
-        raise ValueError(f"lr_start must be positive and below lr_end, not lr_start={lr_start!r}, lr_end={lr_end!r}")
+        raise ArgumentError(f"lr_start must be positive and below lr_end, not lr_start={lr_start!r}, lr_end={lr_end!r}")
     if spacing == "log":
         first, ramp = lr_start, partial(ExponentialLR, gamma=(lr_end / lr_start) ** (1 / (iterations - 1)))
     else:
         first, ramp = lr_end, partial(LinearLR, start_factor=lr_start / lr_end, total_iters=iterations - 1)
-    run = train(
-        copy.deepcopy(model),
-        train_data,
-        batch_sizes=[batch_size] * iterations,
-        learning_rate=first,
-        scheduler=ramp,
-        **settings,
-    )
+    chosen = Settings(batch_sizes=[batch_size] * iterations, learning_rate=first, schedule=ramp, **settings)
+    run = train(copy.deepcopy(model), train_data, None, chosen, device=device)
     return run.history[["iteration", "learning_rate", "train_loss", "train_accuracy"]]
 
 
@@ -105,7 +104,7 @@ def suggest_learning_rates(ramp: pd.DataFrame) -> pd.Series:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a column is missing, the rates do not rise, or fewer than 20 iterations are left before the loss diverges.
 
     References
@@ -114,10 +113,10 @@ def suggest_learning_rates(ramp: pd.DataFrame) -> pd.Series:
     """
     missing = {"learning_rate", "train_loss"} - set(ramp.columns)
     if missing:
-        raise ValueError(f"ramp lacks the column {', '.join(sorted(missing))}; it has {', '.join(ramp.columns)}")
+        raise ArgumentError(f"ramp lacks the column {', '.join(sorted(missing))}; it has {', '.join(ramp.columns)}")
     rates, losses = ramp["learning_rate"].to_numpy(), ramp["train_loss"]
     if not (np.diff(rates) > 0).all():
-        raise ValueError("ramp must hold learning rates that rise from one iteration to the next")
+        raise ArgumentError("ramp must hold learning rates that rise from one iteration to the next")
     smoothed = _until_divergence(losses.ewm(alpha=0.02).mean().to_numpy(), 4)
     part = slice(len(ramp) // 10, max(len(smoothed) - 5, 0))
     x, y = rates[part], smoothed[part]
@@ -148,7 +147,7 @@ def _until_divergence(smoothed: np.ndarray, factor: float) -> np.ndarray:
 
 def _check_length(rates: np.ndarray) -> None:
     if len(rates) < 20:
-        raise ValueError(
+        raise ArgumentError(
             f"ramp has {len(rates)} iterations before the loss diverges, less those that the finders leave out: "
             "take more iterations, or a smaller lr_end"
         )
@@ -208,7 +207,7 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If columns are missing, a rate is not positive, there are fewer than 3 candidates, the curve does not fall (by
         more than 10 % of its first loss), or only one candidate trains.
 
@@ -220,20 +219,22 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     """
     missing = {"learning_rate", "train_loss"} - set(history.columns)
     if missing:
-        raise ValueError(f"history lacks the column {', '.join(sorted(missing))}; it has {', '.join(history.columns)}")
+        raise ArgumentError(
+            f"history lacks the column {', '.join(sorted(missing))}; it has {', '.join(history.columns)}"
+        )
     if not (history["learning_rate"] > 0).all():
-        raise ValueError("history has learning rates that are not positive numbers: leave their rows out")
+        raise ArgumentError("history has learning rates that are not positive numbers: leave their rows out")
     if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must lie between 0 and 1, not {tolerance!r}")
+        raise ArgumentError(f"tolerance must lie between 0 and 1, not {tolerance!r}")
     curve = candidate_losses(history)
     rates, losses = curve.index.to_numpy(), curve.to_numpy()
     if len(losses) < 3:
-        raise ValueError(f"history has {len(losses)} learning rates: a curve takes at least 3")
+        raise ArgumentError(f"history has {len(losses)} learning rates: a curve takes at least 3")
     if not math.isfinite(losses[0]):
-        raise ValueError(f"the loss at the smallest learning rate, {rates[0]:g}, is not finite: try smaller ones")
+        raise ArgumentError(f"the loss at the smallest learning rate, {rates[0]:g}, is not finite: try smaller ones")
     fall = losses[0] - losses[np.isfinite(losses)].min()
     if not fall > 0.1 * abs(losses[0]):
-        raise ValueError(
+        raise ArgumentError(
             f"the loss never falls by more than 10 %: it starts at {losses[0]:.4g} and is nowhere below "
             f"{losses[0] - fall:.4g}; "
             f"try larger learning rates between those that are flat and those that diverge, or train for longer"
@@ -243,7 +244,7 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     while highest + 1 < len(losses) and losses[highest + 1] <= losses[: highest + 1].min() + tolerance * fall:
         highest += 1
     if highest == lowest:
-        raise ValueError(
+        raise ArgumentError(
             f"only {rates[lowest]:g} trains and the next learning rate does not: there is no range; "
             f"try candidates nearer to it"
         )
@@ -259,7 +260,7 @@ def candidate_losses(history: pd.DataFrame) -> pd.Series:
     def final_loss(rows: pd.DataFrame) -> float:
         if len(rows) > 1:
             if "epoch" not in rows:
-                raise ValueError(
+                raise ArgumentError(
                     f"history has {len(rows)} rows for one learning rate and no column epoch to order them"
                 )
             rows = rows.sort_values("epoch")
@@ -274,50 +275,19 @@ def candidate_losses(history: pd.DataFrame) -> pd.Series:
     return pd.Series({rate: final_loss(rows) for rate, rows in history.groupby("learning_rate")}, name="train_loss")
 
 
-def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momentum: float = 0.0) -> float:
-    """Noise scale of SGD: the strength of its gradient noise in units of a sample's, over training time.
-
-    g = learning_rate (n_images / batch_size - 1) / (1 - momentum), for batches drawn without replacement. Takes arrays.
-
-    Parameters
-    ----------
-    learning_rate, batch_size : float or array
-    n_images : int
-        Number of training images.
-    momentum : float
-
-    Raises
-    ------
-    ValueError
-        If a batch is larger than the training set, or momentum is not in [0, 1).
-
-    References
-    ----------
-    Smith and Le, "A Bayesian perspective on generalization and stochastic gradient descent", ICLR 2018; with momentum:
-    Smith, Kindermans, Ying, Le, "Don't decay the learning rate, increase the batch size", ICLR 2018.
-
-    Examples
-    --------
-    >>> noise_scale(0.1, 32, 3200)
-    9.9
-    """
-    if np.any(np.asarray(batch_size) > n_images) or np.any(np.asarray(batch_size) < 1):
-        raise ValueError(f"batch_size must lie between 1 and n_images = {n_images}, not {batch_size!r}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be at least 0 and below 1, not {momentum!r}")
-    return learning_rate * (n_images / batch_size - 1) / (1 - momentum)
-
-
 def scheduled_learning_rates(
-    iterations: int, scheduler: Callable[[Optimizer], LRScheduler] | None = None, *, learning_rate: float = 0.1
+    iterations: int,
+    schedule: Mapping | Callable[[Optimizer], LRScheduler] | None = None,
+    *,
+    learning_rate: float = 0.1,
 ) -> np.ndarray:
     """The learning rate of every iteration that `train` would make, found without training.
 
     Parameters
     ----------
     iterations : int
-    scheduler, learning_rate
-        See `train`. The scheduler gets an SGD optimizer without momentum.
+    schedule, learning_rate
+        See `lib.training.make_scheduler`, which gets an SGD optimizer without momentum.
 
     Returns
     -------
@@ -325,7 +295,7 @@ def scheduled_learning_rates(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         For fewer than 1 iteration.
 
     Examples
@@ -334,16 +304,15 @@ def scheduled_learning_rates(
     >>> scheduled_learning_rates(4, partial(StepLR, step_size=2, gamma=0.5), learning_rate=1.0)
     array([1. , 1. , 0.5, 0.5])
     """
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, not {iterations}")
+    iterations = whole_number("iterations", iterations)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], learning_rate)
-    lr_scheduler = scheduler(optimizer) if scheduler else None
+    scheduler = make_scheduler(schedule, optimizer)
     rates = []
     for _ in range(iterations):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        if lr_scheduler:
-            lr_scheduler.step()
+        if scheduler:
+            scheduler.step()
     return np.array(rates)
 
 
@@ -366,7 +335,7 @@ def mean_by_samples(history: pd.DataFrame, ends: Sequence[float], column: str = 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the ends do not rise, or the history has no such column.
 
     Examples
@@ -377,9 +346,9 @@ def mean_by_samples(history: pd.DataFrame, ends: Sequence[float], column: str = 
     """
     ends = np.asarray(ends, dtype=float)
     if ends.ndim != 1 or not len(ends) or (np.diff(ends) <= 0).any():
-        raise ValueError("ends must be a list of numbers, each larger than the one before")
+        raise ArgumentError("ends must be a list of numbers, each larger than the one before")
     if column not in history:
-        raise ValueError(f"column must be one of {', '.join(history.columns)}, not {column!r}")
+        raise ArgumentError(f"column must be one of {', '.join(history.columns)}, not {column!r}")
     samples = history["samples_seen"]
     weights = samples.diff().fillna(samples)
     rows = (samples <= ends[-1]) & history[column].notna()

@@ -1,33 +1,35 @@
-"""One training loop for images: schedules, micro-batches, mixed precision, and checkpoints that survive `kill -9`."""
+"""One training loop for images: schedules, micro-batches, mixed precision, and runs that survive `kill -9`.
+
+`Settings` is what is chosen, `Training` what changes, and `train` the loop that takes the one through the other.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import glob
 import hashlib
+import itertools
 import math
 import os
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim import Optimizer, lr_scheduler
 from tqdm import tqdm
 
-from lib.checkpoints import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, load_checkpoint, save_checkpoint
+from lib.arguments import ArgumentError, choice, real_number, whole_number
+from lib.checkpoints import check_loadable, load_checkpoint, save_checkpoint
+from lib.devices import PRECISIONS, Precision, choose_precision, default_device, random_state, seeded, set_random_state
+from lib.files import check_writable, user_path
+from lib.prediction import Images, check_images, check_scores, check_weights, class_scores, evaluate
 
-# mean and standard deviation of Fashion-MNIST's 60,000 training images, grey levels scaled to [0, 1]
-PIXEL_MEAN, PIXEL_STD = 0.2860, 0.3530
 HISTORY_COLUMNS = (
     "iteration",
     "samples_seen",
@@ -39,26 +41,63 @@ HISTORY_COLUMNS = (
     "test_loss",
     "test_accuracy",
 )
-PRECISIONS = ("auto", "float32", "bfloat16")
-_GENERATORS_IN_USE = threading.RLock()
+READ_EVERY = 50  # iterations between two readings of the losses from a GPU
+_PLAIN = (bool, int, float, str, list, dict)  # of a scheduler's state, what tells it from another
 
 
-class Images(Protocol):
-    """What the loop trains on: torchvision's FashionMNIST has both attributes, and so can any object.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that is chosen about a training: two with the same settings, model and data are the same, bit for bit.
 
-    `data` is one uint8 tensor (n, height, width) of grey levels, `targets` an int64 tensor (n,) of classes.
+    A batch larger than `micro_batch_size` is computed in parts of so many images, each part's mean loss weighted by its
+    share of the batch, so that memory does not grow with the batch. Without batch normalisation this is the full batch
+    to rounding. With it, each part is normalised by its own statistics, which is ghost batch normalisation (Hoffer,
+    Hubara, Soudry 2017, arXiv 1705.08741), and the running statistics move once for each part.
+
+    Raises
+    ------
+    ArgumentError
+        For a value that makes no sense.
     """
 
-    data: Tensor
-    targets: Tensor
+    batch_sizes: Sequence[int]  # the batch size of every iteration; its length is the number of iterations
+    learning_rate: float  # of torch.optim.SGD; the schedule may set another
+    schedule: Mapping | Callable[[Optimizer], lr_scheduler.LRScheduler] | None = None  # see `make_scheduler`
+    momentum: float = 0.0  # of torch.optim.SGD, throughout
+    weight_decay: float = 0.0  # of torch.optim.SGD
+    seed: int = 0  # of the order of the images and of the model's dropout, not of its initial weights
+    micro_batch_size: int = 256  # images that are computed, and normalised, at once
+    evaluate_every: int | None = None  # samples between two evaluations on the test data; None: an epoch
+    precision: str = "auto"  # of the convolutions, see `choose_precision`
+    channels_last: bool | None = None  # memory layout, see `choose_precision`
 
+    def __post_init__(self) -> None:
+        sizes, given, every = np.asarray(self.batch_sizes), self.batch_sizes, self.evaluate_every
+        if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iuf":
+            raise ArgumentError(f"batch_sizes must hold the size of every iteration, like [64] * 1000, got {given!r}")
+        if not np.isfinite(sizes).all() or sizes.min() < 1 or (sizes != sizes.astype(int)).any():
+            raise ArgumentError(f"batch_sizes must be whole numbers of at least 1; the smallest is {sizes.min()}")
+        if not (self.schedule is None or callable(self.schedule) or isinstance(self.schedule, Mapping)):
+            raise ArgumentError(f"schedule must be None, a mapping or a callable, got {self.schedule!r}")
+        checked = {
+            "batch_sizes": tuple(map(int, sizes)),
+            "learning_rate": real_number("learning_rate", self.learning_rate, above=0),
+            "momentum": real_number("momentum", self.momentum, at_least=0),
+            "weight_decay": real_number("weight_decay", self.weight_decay, at_least=0),
+            "seed": whole_number("seed", self.seed, 0),
+            "micro_batch_size": whole_number("micro_batch_size", self.micro_batch_size),
+            "evaluate_every": None if every is None else whole_number("evaluate_every", every),
+            "precision": choice("precision", self.precision, PRECISIONS),
+        }
+        if checked["momentum"] >= 1:
+            raise ArgumentError(f"momentum must be below 1, got {self.momentum!r}")
+        for name, value in checked.items():  # Python's numbers, so that they compare and are stored alike
+            object.__setattr__(self, name, value)
 
-class Precision(NamedTuple):
-    """How the arithmetic is done: `dtype` of the convolutions (float32 or bfloat16), layout, and the rule's reason."""
-
-    dtype: str
-    channels_last: bool
-    reason: str
+    def as_stored(self) -> dict:
+        """Plain values; batch sizes as [size, how many of them in a row]."""
+        runs = [[size, len(list(run))] for size, run in itertools.groupby(self.batch_sizes)]
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"batch_sizes": runs}
 
 
 @dataclass(frozen=True)
@@ -72,7 +111,7 @@ class TrainingRun:
         of that step, train_loss (mean cross-entropy of the batch, nats) and train_accuracy (fraction) before the step,
         test_loss and test_accuracy after it where the model was evaluated, else NaN.
     diverged : bool
-        Whether a non-finite loss ended the run; its last row holds that loss.
+        Whether a non-finite loss ended the run; its last row holds that loss, and the weights are of no use.
     seconds, images_per_second : float
         Wall-clock seconds, all resumed parts together, and training images a second with evaluations left out.
     precision : Precision
@@ -87,59 +126,12 @@ class TrainingRun:
     device: str
 
 
-def default_device() -> torch.device:
-    """CUDA where there is a device for it, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def choose_precision(
-    device: torch.device | str, precision: str = "auto", *, channels_last: bool | None = None
-) -> Precision:
-    """Precision and memory layout by what the hardware gains from.
-
-    bfloat16 autocast where the device multiplies bfloat16 matrices natively: a CUDA device that says so, or a CPU with
-    AMX or AVX-512 BF16 instructions; elsewhere it would be emulated, and slower than float32. Channels last on both
-    kinds of device, because their convolution libraries work in that layout and would convert at every layer.
-
-    Parameters
-    ----------
-    device : torch.device or str
-    precision : {"auto", "float32", "bfloat16"}
-        Anything but "auto" overrides the rule.
-    channels_last : bool, optional
-        Overrides the rule.
-    """
-    check_choice("precision", precision, PRECISIONS)
-    device = torch.device(device)
-    if precision != "auto":
-        dtype, reason = precision, "asked for"
-    elif device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        dtype = "bfloat16" if native else "float32"
-        reason = f"CUDA device {'with' if native else 'without'} native bfloat16"
-    else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
-        instructions = [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)]
-        dtype = "bfloat16" if device.type == "cpu" and instructions else "float32"
-        reason = f"{device.type} with {', '.join(instructions) or 'no known bfloat16 instructions'}"
-    return Precision(dtype, device.type in ("cpu", "cuda") if channels_last is None else channels_last, reason)
-
-
 def train(
     model: nn.Module,
     train_data: Images,
-    test_data: Images | None = None,
+    test_data: Images | None,
+    settings: Settings,
     *,
-    batch_sizes: Sequence[int],
-    learning_rate: float,
-    scheduler: Callable[[Optimizer], LRScheduler] | None = None,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    seed: int = 0,
-    evaluate_every: int | None = None,
-    micro_batch_size: int = 256,
-    precision: str = "auto",
-    channels_last: bool | None = None,
     device: torch.device | str | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 500,
@@ -154,35 +146,18 @@ def train(
     Parameters
     ----------
     model : nn.Module
-        Takes float images (n, 1, height, width), returns class scores (n, classes). It is moved to the device.
+        Takes float images (n, 1, height, width), returns class scores (n, classes). It is moved to the device. Modules
+        that are in evaluation mode while the model as a whole is in training mode stay so: a frozen batch normalisation
+        keeps its statistics.
     train_data, test_data : Images
-        See `Images`. Without test data nothing is evaluated.
-    batch_sizes : sequence of int
-        The batch size of every iteration; its length is the number of iterations.
-    learning_rate : float
-        Learning rate of `torch.optim.SGD`; the scheduler may set another.
-    scheduler : callable, optional
-        Makes one of torch's schedulers from the optimizer, for example `partial(CyclicLR, base_lr=..., max_lr=...)`;
-        stepped after every iteration. Default: constant.
-    momentum, weight_decay : float
-        Of `torch.optim.SGD`.
-    seed : int
-        Of the order of the images and of the model's own randomness (dropout), not of its initial weights.
-    evaluate_every : int, optional
-        Evaluate on the test data each time this many more samples have been seen (default: an epoch), and at the end.
-    micro_batch_size : int
-        A larger batch is computed in parts of this many images, each part's mean loss weighted by its share of the
-        batch, so that memory does not grow with the batch. Without batch normalisation this is the full batch to
-        rounding. With it, each part is normalised by its own statistics, which is ghost batch normalisation (Hoffer,
-        Hubara, Soudry 2017, arXiv 1705.08741), and the running statistics move once for each part.
-    precision, channels_last
-        See `choose_precision`.
+        See `Images`. Without test data (None) nothing is evaluated.
+    settings : Settings
     device : torch.device or str, optional
         Default: `default_device()`.
     checkpoint : path, optional
         Saved there every `checkpoint_every` iterations, every `evaluate_every` samples (so that large batches lose
         little), and at the end. If it exists, the run resumes from it, and `model` must hold the initial weights as at
-        the start. Schedulers are told apart by class and plain settings, not by the functions in them.
+        the start. Schedules are told apart by class and plain settings, not by the functions in them.
     description : str
         Label of the progress bar.
     progress : bool, optional
@@ -194,175 +169,245 @@ def train(
 
     Raises
     ------
-    ValueError
-        For an argument that makes no sense.
+    ArgumentError
+        For an argument that makes no sense, and a model that cannot be trained on these images.
     CheckpointError
-        For a checkpoint that is torn, of a newer format, or of another run; a ValueError too.
+        For a checkpoint that is torn, of another format, or of another run, or that could not be loaded again.
+    OSError
+        If nothing can be written where the checkpoint should go: before the first step.
     """
-    _check_arguments(locals())
-    device = torch.device(device) if device is not None else default_device()
-    chosen = choose_precision(device, precision, channels_last=channels_last)
-    evaluate_every = int(evaluate_every or len(train_data.data))
-    seed, micro_batch_size, batch_sizes = int(seed), int(micro_batch_size), [int(size) for size in batch_sizes]
-    learning_rate, momentum, weight_decay = float(learning_rate), float(momentum), float(weight_decay)
-    settings = {
-        "model": f"{type(model).__name__} {_digest(*model.state_dict().values())}",
-        "train_data": _digest(train_data.data, train_data.targets),
-        "test_data": None if test_data is None else _digest(test_data.data, test_data.targets),
-        "batch_sizes": f"{len(batch_sizes)} of {_digest(torch.tensor(batch_sizes))}",
-        "learning_rate": learning_rate,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "seed": seed,
-        "evaluate_every": evaluate_every,
-        "micro_batch_size": micro_batch_size,
-        "precision": f"{chosen.dtype}{', channels last' if chosen.channels_last else ''}",
-        "device": device.type,
-    }
-    model.to(device, memory_format=torch.channels_last if chosen.channels_last else torch.contiguous_format)
-    optimizer = torch.optim.SGD(model.parameters(), learning_rate, momentum=momentum, weight_decay=weight_decay)
-    lr_scheduler = scheduler(optimizer) if scheduler else None
-    if lr_scheduler:
-        plain = {
-            k: v for k, v in lr_scheduler.state_dict().items() if isinstance(v, (bool, int, float, str, list, dict))
-        }
-        settings["scheduler"] = f"{type(lr_scheduler).__name__} {plain}"
-    order = _ShuffledOrder(len(train_data.data), seed)
-    history: list[tuple[float, ...]] = []
-    diverged, seconds, training_seconds = False, 0.0, 0.0
+    checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
+    training = Training(model, train_data, test_data, settings, device)
+    path = None if checkpoint is None else _place_of(checkpoint)
+    with seeded(settings.seed, training.device):
+        if path is not None and path.exists():
+            training.load_state_dict(load_checkpoint(path, training.identity))
+        elif path is not None:
+            check_loadable(training.state_dict())
+        with training.progress_bar(description, progress) as bar:
+            for batch_size in training.batches_left():
+                training.step(batch_size)
+                if training.milestone:
+                    training.evaluate()
+                if path is not None and (training.milestone or len(training.history) % checkpoint_every == 0):
+                    save_checkpoint(path, training.state_dict())
+                training.show(bar, batch_size)
+    return training.outcome()
 
-    with seeded(seed, device):
-        if checkpoint is not None and Path(checkpoint).exists():
-            state = load_checkpoint(checkpoint, settings)
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            if lr_scheduler:
-                lr_scheduler.load_state_dict(state["scheduler"])
-            order.load_state_dict(state["order"])
-            _set_random_state(state["random_state"], device)
-            history = [tuple(row) for row in state["history"].tolist()]
-            diverged, seconds, training_seconds = state["diverged"], state["seconds"], state["training_seconds"]
-        begin = time.perf_counter() - seconds
-        first, samples_seen = len(history), sum(batch_sizes[: len(history)])
-        bar = tqdm(
-            total=sum(batch_sizes),
-            initial=samples_seen,
-            unit="images",
-            desc=description or None,
-            disable=None if progress is None else not progress,
+
+class Training:
+    """All that changes while a model is trained: saved whole, loaded whole, and moved on a step at a time."""
+
+    def __init__(
+        self, model: nn.Module, train_data: Images, test_data: Images | None, settings: Settings, device: object = None
+    ) -> None:
+        if not isinstance(settings, Settings):
+            raise ArgumentError(f"settings must be Settings(batch_sizes=..., learning_rate=...), got {settings!r}")
+        data = {"train_data": train_data} | ({} if test_data is None else {"test_data": test_data})
+        for name, images in data.items():
+            check_images(name, images)
+        check_weights(model)
+        self.settings, self.model, self.test_data = settings, model, test_data
+        self.device = torch.device(device) if device is not None else default_device()
+        self.precision = choose_precision(self.device, settings.precision, channels_last=settings.channels_last)
+        # The images go to the device once; a step copies nothing but its indices.
+        self.images, self.targets = train_data.data.to(self.device), train_data.targets.to(self.device)
+        self.evaluate_every = settings.evaluate_every or len(self.images)
+        self.identity = self._identify(train_data)
+        model.to(self.device, memory_format=self.precision.memory_format)
+        if not model.training:
+            model.train()  # else what is in evaluation mode within it was frozen on purpose
+        alone = any(size % settings.micro_batch_size == 1 or size == 1 for size in set(settings.batch_sizes))
+        check_scores(model, train_data, [images.targets for images in data.values()], self.precision, alone=alone)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay
         )
-        with bar:
-            for iteration in range(first, 0 if diverged else len(batch_sizes)):
-                step_begin = time.perf_counter()
-                batch_size, rate = batch_sizes[iteration], optimizer.param_groups[0]["lr"]
-                batch = order.take(batch_size)
-                loss, accuracy = _accumulate_gradient(model, train_data, batch, micro_batch_size, chosen, device)
-                diverged = not math.isfinite(loss)
-                if not diverged:
-                    optimizer.step()
-                    if lr_scheduler:
-                        lr_scheduler.step()
-                training_seconds += time.perf_counter() - step_begin
-                before, samples_seen = samples_seen, samples_seen + batch_size
-                last = diverged or iteration + 1 == len(batch_sizes)
-                test_loss = test_accuracy = math.nan
-                due = before // evaluate_every < samples_seen // evaluate_every
-                if test_data is not None and not diverged and (due or last):
-                    test_loss, test_accuracy = evaluate(model, test_data, precision=chosen, device=device)
-                    diverged = not math.isfinite(test_loss)
-                epoch = samples_seen / len(train_data.data)
-                row = (iteration + 1, samples_seen, epoch, rate, batch_size, loss, accuracy, test_loss, test_accuracy)
-                history.append(row)
-                bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
-                bar.update(batch_size)
-                if checkpoint is not None and (due or last or (iteration + 1) % checkpoint_every == 0):
-                    seconds = time.perf_counter() - begin
-                    state = {
-                        "format": CHECKPOINT_FORMAT,
-                        "version": CHECKPOINT_VERSION,
-                        "settings": settings,
-                        "model": model.state_dict(),
-                        "optimizer": _without_numpy(optimizer.state_dict()),
-                        "scheduler": _without_numpy(lr_scheduler.state_dict()) if lr_scheduler else None,
-                        "order": order.state_dict(),
-                        "random_state": _random_state(device),
-                        "history": torch.tensor(history, dtype=torch.float64),
-                        "diverged": diverged,
-                        "seconds": seconds,
-                        "training_seconds": training_seconds,
-                    }
-                    save_checkpoint(checkpoint, state)
-                if diverged:
-                    break
-    whole_numbers = {"iteration": int, "samples_seen": int, "batch_size": int}
-    frame = pd.DataFrame(history, columns=HISTORY_COLUMNS).astype(whole_numbers)
-    return TrainingRun(
-        history=frame,
-        diverged=diverged,
-        seconds=time.perf_counter() - begin,
-        images_per_second=samples_seen / training_seconds,
-        precision=chosen,
-        device=str(device),
-    )
+        self.scheduler = make_scheduler(settings.schedule, self.optimizer)
+        if self.scheduler:
+            check_momentum(self.scheduler, settings.momentum)
+            plain = {k: v for k, v in self.scheduler.state_dict().items() if isinstance(v, _PLAIN)}
+            self.identity["schedule"] = f"{type(self.scheduler).__name__} {plain}"
+        self.order = _ShuffledOrder(len(self.images), settings.seed)
+        self.history: list[list[float]] = []  # rows of HISTORY_COLUMNS
+        self.unread: list[list] = []  # the last of them, whose loss and accuracy are still tensors on the device
+        self.diverged, self.training_seconds, self.begin = False, 0.0, time.perf_counter()
+
+    def _identify(self, train_data: Images) -> dict:
+        """What a checkpoint must agree in: the settings, and whatever else decides the bits of a run."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else None  # another number sums in another order
+        test = self.test_data
+        return self.settings.as_stored() | {
+            "evaluate_every": self.evaluate_every,
+            "precision": self.precision.dtype,
+            "channels_last": self.precision.channels_last,
+            "model": f"{type(self.model).__name__} {_digest(*self.model.state_dict().values())}",
+            "train_data": _digest(train_data.data, train_data.targets),
+            "test_data": None if test is None else _digest(test.data, test.targets),
+            "device": self.device.type,
+            "threads": threads,
+        }
+
+    def batches_left(self) -> Iterator[int]:
+        """The batch sizes of the iterations to come."""
+        while not self.diverged and len(self.history) < len(self.settings.batch_sizes):
+            yield self.settings.batch_sizes[len(self.history)]
+
+    @property
+    def samples_seen(self) -> int:
+        return int(self.history[-1][1]) if self.history else 0
+
+    @property
+    def milestone(self) -> bool:
+        """Whether the last step passed a multiple of `evaluate_every` samples, or was the last one."""
+        before = self.samples_seen - int(self.history[-1][4])
+        passed = before // self.evaluate_every < self.samples_seen // self.evaluate_every
+        return passed or self.diverged or len(self.history) == len(self.settings.batch_sizes)
+
+    def step(self, batch_size: int) -> None:
+        """One iteration: the gradient of a batch, a row of the history, a step of the optimiser and of the schedule."""
+        begin = time.perf_counter()
+        loss, accuracy = self._accumulate_gradient(self.order.take(batch_size).to(self.device))
+        seen, rate = self.samples_seen + batch_size, self.optimizer.param_groups[0]["lr"]
+        row = [len(self.history) + 1, seen, seen / len(self.images), rate, batch_size]
+        self.history.append([*row, loss, accuracy, math.nan, math.nan])
+        self.unread.append(self.history[-1])
+        # A GPU would stand still while its loss is waited for: there it is read, and a divergence found, only now and
+        # then. On a CPU it is read before the step, so that a diverged model keeps its last finite weights.
+        if self.device.type == "cpu" or self.milestone or len(self.history) % READ_EVERY == 0:
+            self._read()
+        if not self.diverged:
+            self.optimizer.step()
+            if self.scheduler:
+                self.scheduler.step()
+                check_momentum(self.scheduler, self.settings.momentum)
+        self.training_seconds += time.perf_counter() - begin
+
+    def _accumulate_gradient(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Set the gradient of the batch's mean loss, part by part; that loss and the accuracy, on the device."""
+        self.model.zero_grad(set_to_none=True)
+        loss = correct = torch.zeros((), dtype=torch.float64, device=self.device)
+        for part in batch.split(self.settings.micro_batch_size):
+            scores, targets = class_scores(self.model, self.images[part], self.precision), self.targets[part]
+            share = F.cross_entropy(scores, targets, reduction="sum") / len(batch)
+            share.backward()  # adds to the gradient: the shares sum to the mean over the whole batch
+            loss = loss + share.detach()
+            correct = correct + (scores.argmax(1) == targets).sum()
+        return loss, correct / len(batch)
+
+    def _read(self) -> None:
+        """Turn the losses of the last steps into numbers; the history ends with the first that is not finite."""
+        if not self.unread:
+            return
+        values = torch.stack([torch.stack(row[5:7]) for row in self.unread]).tolist()
+        for row, (loss, accuracy) in zip(self.unread, values, strict=True):
+            row[5:7] = loss, accuracy
+            if not math.isfinite(loss):
+                self.diverged = True
+                del self.history[int(row[0]) :]
+                break
+        self.unread.clear()
+
+    def evaluate(self) -> None:
+        """Loss and accuracy on the test data, into the last row."""
+        if self.test_data is not None and not self.diverged:
+            measured = evaluate(self.model, self.test_data, precision=self.precision, device=self.device)
+            self.history[-1][7:9] = measured
+            self.diverged = not math.isfinite(measured[0])
+
+    def state_dict(self) -> dict:
+        """Everything that a training needs to go on as if it had never stopped."""
+        self._read()
+        return {
+            "settings": self.identity,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else None,
+            "order": self.order.state_dict(),
+            "random_state": random_state(self.device),
+            "history": torch.tensor(self.history, dtype=torch.float64).reshape(-1, len(HISTORY_COLUMNS)),
+            "diverged": self.diverged,
+            "seconds": time.perf_counter() - self.begin,
+            "training_seconds": self.training_seconds,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what `state_dict` gave, within `seeded`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.order.load_state_dict(state["order"])
+        set_random_state(state["random_state"], self.device)
+        self.history = state["history"].tolist()
+        self.diverged, self.training_seconds = state["diverged"], state["training_seconds"]
+        self.begin = time.perf_counter() - state["seconds"]
+
+    def progress_bar(self, description: str, progress: bool | None) -> tqdm:
+        disable = None if progress is None else not progress
+        total = sum(self.settings.batch_sizes)
+        return tqdm(total=total, initial=self.samples_seen, unit="images", desc=description or None, disable=disable)
+
+    def show(self, bar: tqdm, batch_size: int) -> None:
+        """Move the bar on, with the last loss that has been read."""
+        if not self.unread:
+            loss, accuracy = self.history[-1][5:7]
+            bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1%}", refresh=False)
+        bar.update(batch_size)
+
+    def outcome(self) -> TrainingRun:
+        """The history as a table, and how it was made."""
+        whole_numbers = {"iteration": int, "samples_seen": int, "batch_size": int}
+        return TrainingRun(
+            history=pd.DataFrame(self.history, columns=HISTORY_COLUMNS).astype(whole_numbers),
+            diverged=self.diverged,
+            seconds=time.perf_counter() - self.begin,
+            images_per_second=self.samples_seen / self.training_seconds,
+            precision=self.precision,
+            device=str(self.device),
+        )
 
 
-@torch.no_grad()
-def predict(
-    model: nn.Module,
-    data: Images,
-    *,
-    batch_size: int = 500,
-    precision: Precision | None = None,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """Class scores before the softmax, float32 (n, classes), of a model in evaluation mode; its mode is restored."""
-    device = torch.device(device) if device is not None else default_device()
-    precision = precision or choose_precision(device)
-    was_training = model.training
-    model.eval()
-    parts = torch.arange(len(data.data)).split(batch_size)
-    scores = torch.cat([_scores(model, data, part, precision, device)[0] for part in parts])
-    model.train(was_training)
-    return scores
+def make_scheduler(
+    schedule: Mapping | Callable[[Optimizer], lr_scheduler.LRScheduler] | None, optimizer: Optimizer
+) -> lr_scheduler.LRScheduler | None:
+    """The scheduler of an optimizer, which is stepped after every iteration.
 
+    Parameters
+    ----------
+    schedule : mapping, callable or None
+        The name of one of torch's schedulers and its arguments, such as {"name": "StepLR", "step_size": 10}; or what
+        makes a scheduler from an optimizer; None for a constant rate.
+    optimizer : Optimizer
 
-def evaluate(model: nn.Module, data: Images, **settings: object) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy (fraction) in evaluation mode; settings are those of `predict`."""
-    scores = predict(model, data, **settings)
-    _check_classes(data.targets, scores)
-    targets = data.targets.to(scores.device)
-    return F.cross_entropy(scores, targets).item(), (scores.argmax(1) == targets).double().mean().item()
-
-
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Seed torch's global generators, ask for repeatable kernels, and undo both afterwards.
-
-    New layers draw their weights, and dropout its masks, from generators that all threads of a process share. So
-    threads take turns here, whole trainings long, and must not be waited for inside; what is to run side by side needs
-    processes.
+    Raises
+    ------
+    ArgumentError
+        For an unknown name, and for ReduceLROnPlateau, which waits for a loss.
     """
-    device = torch.device(device)
-    devices = [device] if device.type == "cuda" else []
-    with (
-        _GENERATORS_IN_USE,
-        torch.random.fork_rng(devices),
-        torch.backends.cudnn.flags(benchmark=False, deterministic=True),
-    ):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed devices too that are not restored
-        for own in devices:
-            with torch.cuda.device(own):
-                torch.cuda.manual_seed(seed)
-        yield
+    if schedule is None:
+        return None
+    if isinstance(schedule, Mapping):
+        name = schedule.get("name")
+        if not isinstance(getattr(lr_scheduler, str(name), None), type):
+            raise ArgumentError(f"schedule must name a class of torch.optim.lr_scheduler, got the name {name!r}")
+        schedule = partial(getattr(lr_scheduler, name), **{k: v for k, v in schedule.items() if k != "name"})
+    scheduler = schedule(optimizer)
+    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
+        raise ArgumentError(
+            "schedule: ReduceLROnPlateau needs a loss at every step, and here a schedule knows the iteration only; "
+            "take one such as MultiStepLR, or train in parts"
+        )
+    return scheduler
 
 
-def _free_generators() -> None:
-    """In a forked process, where nobody is left who could."""
-    global _GENERATORS_IN_USE
-    _GENERATORS_IN_USE = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_free_generators)
+def check_momentum(scheduler: lr_scheduler.LRScheduler, momentum: float) -> None:
+    """Raise ArgumentError for a schedule that changes the momentum, which is a setting: nothing would show it."""
+    group = scheduler.optimizer.param_groups[0]
+    if group["momentum"] != momentum or getattr(scheduler, "cycle_momentum", False):
+        raise ArgumentError(
+            f"schedule: {type(scheduler).__name__} would change the momentum from the {momentum:g} that is asked for: "
+            "give it cycle_momentum=False"
+        )
 
 
 class _ShuffledOrder:
@@ -388,127 +433,29 @@ class _ShuffledOrder:
         self.rest = state["rest"]
 
 
-def _accumulate_gradient(
-    model: nn.Module, data: Images, batch: Tensor, micro_batch_size: int, precision: Precision, device: torch.device
-) -> tuple[float, float]:
-    """Set the gradient of the batch's mean loss, one micro-batch at a time; return that loss and the accuracy."""
-    model.train()
-    model.zero_grad(set_to_none=True)
-    loss, correct = 0.0, 0
-    for part in batch.split(micro_batch_size):
-        scores, targets = _scores(model, data, part, precision, device)
-        _check_classes(data.targets[part], scores)
-        share = F.cross_entropy(scores, targets, reduction="sum") / len(batch)
-        share.backward()
-        loss += share.item()
-        correct += (scores.argmax(1) == targets).sum().item()
-    return loss, correct / len(batch)
-
-
-def _check_classes(targets: Tensor, scores: Tensor) -> None:
-    """Raise ValueError for a target that has no score."""
-    if targets.max() >= scores.shape[1]:
-        raise ValueError(
-            f"the model gives {scores.shape[1]} class scores, but the targets hold the class {targets.max()} "
-            "(classes count from 0): give it as many outputs as there are classes"
-        )
-
-
-def _scores(
-    model: nn.Module, data: Images, part: Tensor, precision: Precision, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Class scores (float32) and targets of the images with the given indices, normalised here and not one by one."""
-    images = data.data[part].to(device).float().div_(255).sub_(PIXEL_MEAN).div_(PIXEL_STD).unsqueeze(1)
-    if precision.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision.dtype == "bfloat16"):
-        scores = model(images)
-    return scores.float(), data.targets[part].to(device)
-
-
-def _random_state(device: torch.device) -> list[Tensor]:
-    """State of torch's global generators: the CPU's, and CUDA's if the run is there."""
-    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-
-
-def _set_random_state(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
-
-
-def _without_numpy(state: object) -> object:
-    """A state in which NumPy's numbers, of a caller's settings, are Python's: a checkpoint may hold no others."""
-    if isinstance(state, dict):
-        converted = {_without_numpy(key): _without_numpy(value) for key, value in state.items()}
-        return Counter(converted) if isinstance(state, Counter) else converted  # MultiStepLR counts its milestones
-    if isinstance(state, (list, tuple)):
-        return type(state)(_without_numpy(value) for value in state)
-    return state.item() if isinstance(state, np.generic) else state
-
-
 def _digest(*tensors: Tensor) -> str:
-    """Eight bytes of the SHA-256 of tensors' shapes and values, in hexadecimal."""
+    """Eight bytes of the SHA-256 of tensors' shapes and values, in hexadecimal; what is no tensor is left out."""
     sha = hashlib.sha256()
     for tensor in tensors:
-        sha.update(str((tuple(tensor.shape), tensor.dtype)).encode())
-        sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        if isinstance(tensor, Tensor):  # and not a module's extra state
+            sha.update(str((tuple(tensor.shape), tensor.dtype)).encode())
+            sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return sha.hexdigest()[:16]
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raise ValueError unless a value is one of these strings."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Raise ValueError unless a value is a whole number (Python's or NumPy's) of at least this size."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
-
-
-def _check_arguments(arguments: dict) -> None:
-    """Raise ValueError for the arguments of `train` that make no sense."""
-    for name in ("train_data", "test_data"):
-        images = arguments[name]
-        if images is None and name == "test_data":
-            continue
-        data, targets = getattr(images, "data", None), getattr(images, "targets", None)
-        if not isinstance(data, Tensor) or not isinstance(targets, Tensor):
-            raise ValueError(
-                f"{name} must have the tensors data and targets, as torchvision's FashionMNIST has, "
-                f"not be {type(images).__name__}"
-            )
-        if data.dtype != torch.uint8 or data.ndim != 3 or len(data) == 0:
-            raise ValueError(
-                f"{name}.data must be a uint8 tensor (n, height, width) with n > 0, "
-                f"not {data.dtype} {tuple(data.shape)}"
-            )
-        if tuple(targets.shape) != (len(data),) or targets.dtype != torch.int64:
-            raise ValueError(
-                f"{name}.targets must be an int64 tensor ({len(data)},), not {targets.dtype} {tuple(targets.shape)}"
-            )
-        if targets.min() < 0:
-            raise ValueError(f"{name}.targets must be classes from 0, not {targets.min()}: leave such images out")
-    sizes = np.asarray(arguments["batch_sizes"])
-    if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iuf":
-        given = arguments["batch_sizes"]
-        raise ValueError(f"batch_sizes must hold the size of every iteration, such as [64] * 1000, not {given!r}")
-    if sizes.min() < 1 or not np.isfinite(sizes).all() or (sizes != sizes.astype(int)).any():
-        raise ValueError(f"batch_sizes must be whole numbers of at least 1; the smallest is {sizes.min()}")
-    for name, most in (("learning_rate", math.inf), ("momentum", 1), ("weight_decay", math.inf)):
-        value, positive = arguments[name], name == "learning_rate"
-        if not isinstance(value, Real) or not 0 <= value < most or (positive and value == 0):
-            limits = "positive and finite" if positive else f"at least 0 and below {most}"
-            raise ValueError(f"{name} must be {limits}, not {value!r}")
-    for name, least in (("micro_batch_size", 1), ("checkpoint_every", 1), ("evaluate_every", 1), ("seed", 0)):
-        if not (name == "evaluate_every" and arguments[name] is None):
-            check_whole(name, arguments[name], least)
+def _place_of(checkpoint: str | os.PathLike) -> Path:
+    """Where a checkpoint goes; refused now, and not after hours, if nothing can be written there."""
+    path = user_path(checkpoint)
+    if path.is_dir():
+        raise ArgumentError(f"checkpoint must be a file, and {path} is a directory: give a path like {path / 'run.pt'}")
+    check_writable("checkpoint", path.parent)
+    for torn in path.parent.glob(f".{glob.escape(path.name)}.*"):  # what a killed run left of writing
+        torn.unlink()
+    return path
 
 
 def __getattr__(name: str) -> object:
-    """What moved to `lib.learning_rates` is still found here, until the chapter imports it from there."""
-    from lib import learning_rates
+    """What moved is still found here, until the chapter imports it from its new place."""
+    from lib import learning_rates, prediction
 
-    return getattr(learning_rates, name)
+    return getattr(prediction if hasattr(prediction, name) else learning_rates, name)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from lib.training import train
+from lib.training import Settings, TrainingRun, train
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,4 +47,13 @@ def same_weights(first: nn.Module, second: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(*(state.values() for state in states), strict=True))
 
 
-short = partial(train, batch_sizes=[16] * 12, learning_rate=0.1, device="cpu", precision="float32")
+PLACES = ("checkpoint", "checkpoint_every", "progress", "description")  # of `train`, and no settings
+
+
+def short(
+    model: nn.Module, data: SimpleNamespace, test: SimpleNamespace | None = None, **options: object
+) -> TrainingRun:
+    """`train` with settings for twelve small steps, each of which can be given otherwise."""
+    places = {name: options.pop(name) for name in PLACES if name in options}
+    chosen = {"batch_sizes": [16] * 12, "learning_rate": 0.1, "precision": "float32"} | options
+    return train(model, data, test, Settings(**chosen), device="cpu", **places)

@@ -130,7 +130,7 @@ def test_full_is_found_and_has_all_images(own_cache: Path) -> None:
 
 @needs_full
 def test_normalisation_constants_are_those_of_the_training_images() -> None:
-    from lib.training import PIXEL_MEAN, PIXEL_STD
+    from lib.prediction import PIXEL_MEAN, PIXEL_STD
 
     counts = np.bincount(load_fashion_mnist("full").train.data.numpy().ravel(), minlength=256)
     grey, share = np.arange(256) / 255, counts / counts.sum()

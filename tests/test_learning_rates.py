@@ -22,12 +22,10 @@ from lib.learning_rates import (
     candidate_losses,
     learning_rate_ramp,
     mean_by_samples,
-    noise_scale,
     scheduled_learning_rates,
     select_bounds,
     suggest_learning_rates,
 )
-from lib.training import train
 from tests.small_trainings import convolutional, images, linear, one_thread, same_weights, short  # noqa: F401
 
 
@@ -178,27 +176,6 @@ def test_ramps_without_suggestions_are_refused_with_the_reason(ramp: pd.DataFram
         suggest_learning_rates(ramp)
 
 
-def test_noise_scale_is_the_variance_of_a_steps_noise_a_unit_of_training_time() -> None:
-    # N images with gradients of mean 0: a batch's gradient varies over all batches, and training time is rate * steps
-    gradients = np.random.default_rng(0).normal(size=9)
-    gradients -= gradients.mean()
-    for batch_size in range(1, 10):
-        means = [np.mean(batch) for batch in itertools.combinations(gradients, batch_size)]
-        a_unit_of_time = 0.3**2 * np.mean(np.square(means)) / 0.3
-        per_image = np.sum(gradients**2) / (9 - 1) / 9  # an image's variance over N
-        assert a_unit_of_time == pytest.approx(noise_scale(0.3, batch_size, 9) * per_image)
-
-
-def test_noise_scale_with_momentum_of_arrays_and_of_nonsense() -> None:
-    assert noise_scale(0.1, 20, 100, momentum=0.9) == pytest.approx(4)
-    np.testing.assert_allclose(noise_scale(np.array([0.2, 0.1]), np.array([50, 25]), 100), [0.2, 0.3])
-    for arguments, named in (((0.1, 101, 100), "batch_size"), ((0.1, 0, 100), "batch_size")):
-        with pytest.raises(ValueError, match=named):
-            noise_scale(*arguments)
-    with pytest.raises(ValueError, match="momentum"):
-        noise_scale(0.1, 32, 100, momentum=1.0)
-
-
 RATES = np.logspace(-9, 1, 10)
 
 
@@ -320,10 +297,10 @@ def test_scheduled_learning_rates_are_those_that_training_records() -> None:
     cycle = partial(CyclicLR, base_lr=0.01, max_lr=0.1, step_size_up=3, cycle_momentum=False)
     halving = partial(MultiStepLR, milestones=[2, 5], gamma=0.5)
     for scheduler in (None, cycle, halving):
-        history = train(linear(), images(64), batch_sizes=[8] * 10, learning_rate=0.3, scheduler=scheduler).history
+        history = short(linear(), images(64), batch_sizes=[8] * 10, learning_rate=0.3, schedule=scheduler).history
         rates = scheduled_learning_rates(10, scheduler, learning_rate=0.3)
         assert rates.tolist() == history["learning_rate"].tolist()
-    with pytest.raises(ValueError, match="iterations must be at least 1"):
+    with pytest.raises(ValueError, match="iterations must be a whole number of at least 1, got 0"):
         scheduled_learning_rates(0)
 
 

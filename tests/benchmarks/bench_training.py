@@ -15,8 +15,10 @@ from torchvision import transforms
 from torchvision.datasets import FashionMNIST
 
 from lib.datasets import SHIPPED, load_fashion_mnist
+from lib.devices import Precision, choose_precision, default_device
 from lib.inception import SmallInception
-from lib.training import PIXEL_MEAN, PIXEL_STD, Precision, choose_precision, default_device, train
+from lib.prediction import PIXEL_MEAN, PIXEL_STD
+from lib.training import Settings, train
 from tests.benchmarks.timing import alternate, report
 
 BATCH_SIZE = 64
@@ -43,7 +45,8 @@ def train_as_published() -> None:
 def train_with_lib() -> None:
     """The same steps through `lib.training`."""
     data = load_fashion_mnist("quick").train
-    train(SmallInception(), data, batch_sizes=[BATCH_SIZE] * STEPS, learning_rate=0.05, progress=False)
+    settings = Settings(batch_sizes=[BATCH_SIZE] * STEPS, learning_rate=0.05)
+    train(SmallInception(), data, None, settings, progress=False)
 
 
 def convolutions_of_a_step(precision: Precision) -> Callable[[], None]:
