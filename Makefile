@@ -35,7 +35,7 @@ test: $(READY)
 	@$(IN_VENV) -m pytest $(PYTEST_OPTIONS)
 
 lab: $(READY)
-	@$(IN_VENV) -m jupyterlab --config=tools/lab_config.py --LabApp.default_url=/lab/tree/book $(LAB_OPTIONS)
+	@$(IN_VENV) -m jupyterlab --config=tools/lab_config.py $(LAB_OPTIONS)
 
 # Re-execute the chapters whose outputs are older than their text; CHAPTER=book/x.md one of them, ALL=1 all; JOBS at a time.
 run: $(READY)
@@ -44,6 +44,7 @@ run: $(READY)
 # The full-scale measurements behind book/results: hours of computing, resumable at any point; JOBS trainings at a time.
 experiments: $(READY)
 	@$(IN_VENV) -m lib.experiments run all --profile full --jobs $(JOBS)
+	@echo "All of them are stored in book/results. To train anew: $(IN_VENV) -m lib.experiments run all --profile full --fresh"
 
 bench: $(READY)
 	@$(IN_VENV) -m tests.benchmarks $(BENCHMARKS)

@@ -1,1 +1,1 @@
-"""The reusable code of the book: one module for each idea, named like its chapter and its test file."""
+"""The reusable code of the book: one idea, one module. Nothing here knows of a page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -342,6 +343,18 @@ def test_opening_and_saving_a_chapter_in_jupyterlab_changes_nothing(tmp_path):
             contents.save(model, name)
             for saved in (text, text.with_suffix(".ipynb")):
                 assert (tmp_path / saved.relative_to(ROOT)).read_text("utf8") == saved.read_text("utf8"), (name, saved)
+
+
+def test_jupyterlab_opens_the_introduction_and_asks_no_other_host():
+    config = PyFileConfigLoader("lab_config.py", path=str(ROOT / "tools")).load_config()
+    assert (ROOT / config.LabApp.default_url.removeprefix("/lab/tree/")).samefile(ROOT / "book" / "intro.md")
+    settings = json.loads((Path(config.LabApp.app_settings_dir) / "overrides.json").read_text("utf8"))
+    schemas = Path(sys.prefix, "share", "jupyter", "lab", "schemas")
+    for plugin, values in settings.items():  # a name that JupyterLab does not know would have no effect
+        package, _, name = plugin.partition(":")
+        schema = json.loads((schemas / package / f"{name}.json").read_text("utf8"))
+        assert set(values) <= set(schema["properties"])
+    assert settings["@jupyterlab/apputils-extension:notification"] == {"checkForUpdates": False, "fetchNews": "false"}
 
 
 HEADER = """\
