@@ -26,6 +26,7 @@ from traitlets.config import PyFileConfigLoader
 from tests.conftest import ROOT
 from tools.lock import BOOK, installed, pins, python_floor, refused
 from tools.notebooks import chapters, main, orphans, problems, run, write
+from tools.outputs import as_javascript
 from tools.typed_numbers import pages
 
 DIRECT, LOCKED = pins(ROOT / "requirements.txt"), pins(ROOT / "requirements.lock")
@@ -329,7 +330,17 @@ def test_what_make_runs_imports_the_library_of_its_folder(clone):
 # tools/notebooks.py, JupyterLab
 
 
-def test_opening_and_saving_a_chapter_in_jupyterlab_changes_nothing(tmp_path):
+def rerun_in_jupyterlab(cell: dict) -> None:
+    """Do to a cell's outputs what a rerun in JupyterLab does: numbers pass JavaScript, Plotly draws its own picture."""
+    for output in cell.get("outputs", []):
+        output["data"] = as_javascript(output["data"]) if "data" in output else None
+        if output["data"] is None:
+            del output["data"]
+        elif "application/vnd.plotly.v1+json" in output["data"]:
+            output["data"]["image/png"] = "a picture of Plotly's own"
+
+
+def test_running_and_saving_a_chapter_in_jupyterlab_changes_nothing(tmp_path):
     for path in (ROOT / "jupytext.toml", *chapters(), *(text.with_suffix(".ipynb") for text in chapters())):
         (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / path.relative_to(ROOT))
@@ -340,9 +351,26 @@ def test_opening_and_saving_a_chapter_in_jupyterlab_changes_nothing(tmp_path):
             name = half.relative_to(ROOT).as_posix()
             model = contents.get(name, type="notebook", content=True)
             model["content"]["metadata"]["language_info"]["version"] = "3.99.0"  # as Lab does when a kernel starts
+            for cell in model["content"]["cells"]:
+                rerun_in_jupyterlab(cell)
             contents.save(model, name)
             for saved in (text, text.with_suffix(".ipynb")):
                 assert (tmp_path / saved.relative_to(ROOT)).read_text("utf8") == saved.read_text("utf8"), (name, saved)
+
+
+def test_what_a_rerun_in_jupyterlab_changes_is_saved(chapter, tmp_path):
+    for path in (ROOT / "jupytext.toml", chapter, chapter.with_suffix(".ipynb")):
+        shutil.copy(path, tmp_path)
+    config = PyFileConfigLoader("lab_config.py", path=str(ROOT / "tools")).load_config()
+    contents = TextFileContentsManager(root_dir=str(tmp_path), config=config)
+    model = contents.get("chapter.ipynb", type="notebook", content=True)
+    first, second = [cell for cell in model["content"]["cells"] if cell["cell_type"] == "code"][:2]
+    first["source"], first["outputs"][0]["text"] = "x = 9\nprint(x)", "9\n"
+    second["outputs"][0]["data"]["text/plain"] = "9"
+    contents.save(model, "chapter.ipynb")
+    saved = nbformat.read(tmp_path / "chapter.ipynb", 4)
+    outputs = [cell.outputs[0] for cell in saved.cells if cell.cell_type == "code"]
+    assert [outputs[0].text, outputs[1].data["text/plain"], outputs[2].data["text/plain"]] == ["9\n", "9", "8"]
 
 
 def test_jupyterlab_opens_the_introduction_and_asks_no_other_host():

@@ -1,15 +1,29 @@
-"""Settings of `make lab`: what it opens, and that saving stores nothing that varies between machines."""
+"""Settings of `make lab`: what it opens, and that saving a page which says what it said changes nothing."""
 
+import sys
 from pathlib import Path
 
+import nbformat
 
-def forget_python_version(model: dict, **kwargs: object) -> None:
-    if model["type"] == "notebook" and model["content"]["nbformat"] == 4:
-        model["content"]["metadata"].get("language_info", {}).pop("version", None)
+TOOLS = Path(__file__).resolve().parent
+sys.path.insert(0, str(TOOLS.parent))
+
+from tools.outputs import keep_unchanged  # noqa: E402, from this folder
+
+
+def store_what_a_rerun_stores(model: dict, path: str, contents_manager, **kwargs: object) -> None:
+    """Drop what varies between machines, and keep stored outputs that agree with those of a rerun."""
+    if model["type"] != "notebook" or model["content"]["nbformat"] != 4:
+        return
+    notebook = model["content"]
+    notebook["metadata"].get("language_info", {}).pop("version", None)
+    stored = Path(contents_manager._get_os_path(path)).with_suffix(".ipynb")
+    if stored.exists():
+        keep_unchanged(notebook, nbformat.read(stored, 4))
 
 
 lab = c  # noqa: F821, the configuration that Jupyter passes in
-lab.FileContentsManager.pre_save_hook = forget_python_version
+lab.FileContentsManager.pre_save_hook = store_what_a_rerun_stores
 # the introduction, rendered: it says what there is and where to start
 lab.LabApp.default_url = "/lab/tree/book/intro.md"
-lab.LabServerApp.app_settings_dir = lab.LabApp.app_settings_dir = str(Path(__file__).parent / "lab_settings")
+lab.LabServerApp.app_settings_dir = lab.LabApp.app_settings_dir = str(TOOLS / "lab_settings")
