@@ -146,10 +146,11 @@ class _ParallelBranches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in_channels, h, w) to (n, out_channels, h, w); without n too."""
+        # the channels, counted from the end: an image may come without a batch axis
         return torch.cat([branch(x) for branch in self.children()], dim=-3)
 
 
-def _whole_numbers(**widths: int) -> list[int]:
+def _whole_numbers(**widths: int) -> list[int]:  # only widths are checked: PyTorch says the rest as well
     return [whole_number(name, width) for name, width in widths.items()]
 
 
@@ -165,11 +166,6 @@ class NaiveInceptionModule(_ParallelBranches):
     in_channels : int
     channels_1x1, channels_3x3, channels_5x5 : int
         Output channels of the convolutions.
-
-    Raises
-    ------
-    ArgumentError
-        If a number of channels is not a whole number of at least 1.
 
     Notes
     -----
@@ -215,14 +211,9 @@ class ReducedInceptionModule(_ParallelBranches):
     channels_pool : int
         Channels to which a 1 x 1 convolution projects the output of the pooling.
 
-    Raises
-    ------
-    ArgumentError
-        If a number of channels is not a whole number of at least 1.
-
     Notes
     -----
-    A ReLU follows every convolution, also the reductions. Convolutions have no bias, as the problem counts none.
+    As for :class:`NaiveInceptionModule`; a ReLU follows the reductions too.
 
     Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, Figure 2(b).
 

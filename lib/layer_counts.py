@@ -250,12 +250,14 @@ class _Products(TorchDispatchMode):
         call, given = self.calls.running[-1], [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         for x in given:
             if isinstance(x, nn.Parameter):
-                self.readers.setdefault(id(x), call)
+                self.readers.setdefault(id(x), call)  # for weights of modules that are never called themselves
+        # the counter is the mode below this one, so that it counts while the operation runs
         before = self.counter.get_total_flops()
         output = func(*args, **(kwargs or {}))
         flops = self.counter.get_total_flops() - before
         if flops:
             call.flops += flops
+            # the first output: attention's fused kernels also return what only the backward pass wants
             call.activations += next(x.numel() for x in tree_leaves(output) if isinstance(x, Tensor))
         elif func._overloadpacket not in self.counter.flop_registry:
             reads_parameter = any(x.untyped_storage()._cdata in self.parameters for x in given)
@@ -292,6 +294,7 @@ class _Functions(TorchFunctionMode):
         output = func(*args, **kwargs)
         if name.startswith(_POOLINGS) or name in _LOOKUPS:
             values = next(x for x in tree_leaves(output) if isinstance(x, Tensor))
+            # an adaptive pooling to the size that its input has only hands on
             if not (name.startswith("adaptive_") and values.shape == args[0].shape):
                 self.calls.running[-1].activations += values.numel()
         return output
@@ -314,6 +317,7 @@ def _table(calls: Calls, readers: dict[int, Call]) -> pd.DataFrame:
                 call.biases += size * is_bias
                 call.weights += size * (not is_bias)
 
+    # in the order of the calls, so that a shared parameter is counted with the layer that runs first
     for call in calls.made:
         if call.module is not None:
             add_parameters(call, call.module)
@@ -335,6 +339,7 @@ def _table(calls: Calls, readers: dict[int, Call]) -> pd.DataFrame:
 def _saving(calls: Calls) -> Iterator[None]:
     """Training mode; writes down the memory that automatic differentiation holds on to."""
     calls.model.train()
+    # by their memory and not as tensors: a view, or a second layer that saves the same, keeps nothing more
     kept = {x.untyped_storage()._cdata: x for x in [*calls.model.parameters(), *calls.model.buffers()]}
 
     def save(x: Tensor) -> Tensor:

@@ -64,19 +64,21 @@ def measure_peak_bytes(
         task = pickle.dumps((build, shape, training, memory_format))
     except (pickle.PicklingError, AttributeError) as error:
         raise ArgumentError(f"build {build!r} cannot be imported by a new process: define it in a module") from error
+    # a new process, because a peak never falls: this one's may be higher already than what the pass needs
     command = [sys.executable, "-c", f"from {__name__} import _measure_in_this_process as m; m()"]
+    # it finds what this one finds, modules beside a script too
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, input=task, capture_output=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"the process that measures failed:\n{done.stderr.decode(errors='replace').strip()}")
-    return int(done.stdout.split()[-1])
+    return int(done.stdout.split()[-1])  # the last word: what builds the model may print too
 
 
 def _measure_in_this_process() -> None:
     build, shape, training, memory_format = pickle.load(sys.stdin.buffer)
     model = build().train(training).to(memory_format=memory_format)
     x = torch.randn(shape).to(memory_format=memory_format)
-    before = _peak_resident_bytes()
+    before = _peak_resident_bytes()  # the model and the input are there already
     with torch.set_grad_enabled(training):
         output = model(x)
         if training:
