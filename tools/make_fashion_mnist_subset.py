@@ -1,6 +1,6 @@
 """Make the quick part of Fashion-MNIST: the first images of every class, in the order of the full files.
 
-    python lib/data/fashion_mnist_quick/make_subset.py
+    python tools/make_fashion_mnist_subset.py
 
 The full files are shuffled already, so that the first images of a class are as good a sample as any, and no random
 number generator can make the result differ. It prints the checksums that `lib.datasets` and the README record.
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets import load_fashion_mnist
+from lib.datasets import SHIPPED, load_fashion_mnist
 
 PER_CLASS = {"train": 300, "t10k": 100}
-RAW = Path(__file__).resolve().parent / "FashionMNIST" / "raw"
+RAW = SHIPPED / "fashion_mnist_quick" / "FashionMNIST" / "raw"
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Make the two OpenML snapshots again from their sources, and compare credit-g with a second source cell by cell.
 
-    python lib/data/openml/make_snapshots.py [DIRECTORY]
+    python tools/make_openml_snapshots.py [DIRECTORY]
 
 The sources are one wheel and two Debian packages. What DIRECTORY (else a temporary one) lacks of them is fetched there
 by pip and apt-get; apt-get and dpkg-deb need Debian or Ubuntu. The same sources give the same bytes every time. It
@@ -21,29 +21,13 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import arff  # of liac-arff, which comes with openml
 
+from lib.datasets import SHIPPED
+
 WHEEL = "pysubgroup==0.9.0"
-SNAPSHOTS = Path(__file__).resolve().parent / "org" / "openml" / "www" / "datasets"
-DESCRIPTIONS = {
-    31: {
-        "name": "credit-g",
-        "description": "German credit data (Statlog): 1,000 applicants, 20 attributes, good or bad credit risk.",
-        "licence": "CC BY 4.0",
-        "citation": "Hofmann, H. (1994). Statlog (German Credit Data). UCI Machine Learning Repository. "
-        "doi:10.24432/C5NC77",
-    },
-    37: {
-        "name": "diabetes",
-        "description": "Pima Indians Diabetes: 768 women of Pima heritage, 8 measurements, tested positive or "
-        "negative.",
-        "licence": "Public",
-        "citation": "Smith, J. W. et al. (1988). Using the ADAP learning algorithm to forecast the onset of diabetes "
-        "mellitus.",
-    },
-}
+SNAPSHOTS = SHIPPED / "openml"
 TARGET = "class"  # of both
 DIABETES_NAMES = [
     "preg",
@@ -195,55 +179,8 @@ def credit_rows(frame: dict[str, list], attributes: list[tuple[str, str | list[s
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def description_xml(number: int, content: bytes) -> str:
-    """What the client keeps about a data set as a whole."""
-    known = DESCRIPTIONS[number]
-    entries = {
-        "id": number,
-        "name": known["name"],
-        "version": 1,
-        "description": known["description"],
-        "format": "ARFF",
-        "licence": known["licence"],
-        "url": f"https://api.openml.org/data/v1/download/{number}/{known['name']}.arff",
-        "default_target_attribute": TARGET,
-        "citation": known["citation"],
-        "visibility": "public",
-        "status": "active",
-        "md5_checksum": hashlib.md5(content).hexdigest(),
-    }
-    lines = [f"  <oml:{key}>{escape(str(value))}</oml:{key}>" for key, value in entries.items()]
-    return _xml("data_set_description", lines)
-
-
-def features_xml(attributes: list[tuple[str, str | list[str]]]) -> str:
-    """What the client keeps about the columns of a data set; there are no missing values in these two."""
-    lines = []
-    for index, (name, kind) in enumerate(attributes):
-        nominal = isinstance(kind, list)
-        entries = [
-            ("index", index),
-            ("name", name),
-            ("data_type", "nominal" if nominal else "numeric"),
-            *(("nominal_value", value) for value in (kind if nominal else [])),
-            ("is_target", str(name == TARGET).lower()),
-            ("is_ignore", "false"),
-            ("is_row_identifier", "false"),
-            ("number_of_missing_values", 0),
-        ]
-        lines += ["  <oml:feature>"]
-        lines += [f"    <oml:{key}>{escape(str(value))}</oml:{key}>" for key, value in entries]
-        lines += ["  </oml:feature>"]
-    return _xml("data_features", lines)
-
-
-def _xml(root: str, lines: list[str]) -> str:
-    opening = f'<oml:{root} xmlns:oml="http://openml.org/openml">'
-    return "\n".join([opening, *lines, f"</oml:{root}>"]) + "\n"
-
-
 def main(directory: Path, snapshots: Path = SNAPSHOTS) -> None:
-    """Write the six files; ValueError if the two sources of credit-g differ."""
+    """Write the two files; ValueError if the two sources of credit-g differ."""
     wheel, mlbench, caret = fetch(directory)
     with zipfile.ZipFile(wheel) as archive:
         credit = archive.read("pysubgroup/data/credit-g.arff")
@@ -258,17 +195,10 @@ def main(directory: Path, snapshots: Path = SNAPSHOTS) -> None:
         raise ValueError(f"{sources} differ in {differences:,} of {len(cells):,} cells")
     print(f"{sources}: equal in all {len(cells):,} cells")
 
-    for number, content in ((31, credit), (37, diabetes)):
-        folder = snapshots / str(number)
-        folder.mkdir(parents=True, exist_ok=True)
-        texts = {
-            "dataset.arff": content,
-            "description.xml": description_xml(number, content).encode(),
-            "features.xml": features_xml(arff.loads(content.decode())["attributes"]).encode(),
-        }
-        for name, text in texts.items():
-            (folder / name).write_bytes(text)
-            print(f"{hashlib.sha256(text).hexdigest()}  {number}/{name}")
+    snapshots.mkdir(parents=True, exist_ok=True)
+    for name, content in (("credit-g.arff", credit), ("diabetes.arff", diabetes)):
+        (snapshots / name).write_bytes(content)
+        print(f"{hashlib.sha256(content).hexdigest()}  {name}")
 
 
 if __name__ == "__main__":
