@@ -115,6 +115,46 @@ def sample_targets(
     return true_function(x) + scale * generator("rng", rng).standard_normal(shape)
 
 
+def equally_spaced_split(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of scheme (i) as published solutions draw them: 50 points of [0, 10], permuted and split 80/20.
+
+    Parameters
+    ----------
+    seed : int
+        Of NumPy's old generator, whose permutations the published figures depend on.
+
+    Returns
+    -------
+    x_train : array of shape (40,)
+    x_test : array of shape (10,)
+
+    >>> equally_spaced_split()[1].round(2)[:3]
+    array([7.35, 4.29, 3.88])
+    """
+    x = np.random.RandomState(whole_number("seed", seed, at_least=0)).permutation(np.linspace(0, 10, 50))
+    return x[:40], x[40:]
+
+
+def uniform_designs(n_designs: int = 100, *, rng: np.random.Generator | int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs of scheme (ii): 10 test points, drawn first, and training sets of 40 points each, all uniform on [0, 10].
+
+    Parameters
+    ----------
+    n_designs : int
+        Number of training sets, at least 1.
+    rng : numpy.random.Generator or int
+        Source of the points, or the seed of one.
+
+    Returns
+    -------
+    x_trains : array of shape (n_designs, 40)
+    x_test : array of shape (10,)
+    """
+    rng = generator("rng", rng)
+    x_test = rng.uniform(0, 10, 10)
+    return rng.uniform(0, 10, (whole_number("n_designs", n_designs), 40)), x_test
+
+
 def polynomial_regression(degree: int, ridge: float = 0.0) -> BaseEstimator:
     """Polynomial regression in one variable, well conditioned also at degree 15.
 
@@ -316,6 +356,29 @@ def _check_by_refitting(
             "ill-conditioned to tell), so it has no smoother matrix; choose one that is, such as LinearRegression, "
             "Ridge with a fixed alpha, KernelRidge or KNeighborsRegressor"
         )
+
+
+def pointwise_terms(
+    smoothers: ArrayLike, x_train: ArrayLike, x_test: ArrayLike, noise_variance: float = NOISE_VARIANCE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bias^2 and variance at every test point, in closed form: (S f_train - f_test)^2 and noise_variance S S'.
+
+    Parameters
+    ----------
+    smoothers : array of shape (..., n_test, n_train)
+        One smoother matrix or more, as :func:`smoother_matrix` and :func:`polynomial_smoothers` give them.
+    x_train : array of shape (n_train,) or (n_train, 1)
+    x_test : array of shape (n_test,) or (n_test, 1)
+    noise_variance : float
+        Variance of the noise of the training targets, in squared units of y.
+
+    Returns
+    -------
+    bias_squared, variance : arrays of shape (..., n_test)
+    """
+    S, noise_variance = np.asarray(smoothers, dtype=float), real_number("noise_variance", noise_variance, at_least=0)
+    bias = S @ true_function(_points(x_train, "x_train")) - true_function(_points(x_test, "x_test"))
+    return bias**2, noise_variance * np.sum(S**2, axis=-1)
 
 
 def exact_decomposition(

@@ -36,17 +36,20 @@ from lib.bias_variance import (
     NOISE_VARIANCE,
     ChebyshevFeatures,
     decompose_predictions,
+    equally_spaced_split,
     exact_decomposition,
     exact_decomposition_over_designs,
     monte_carlo_decomposition,
+    pointwise_terms,
     polynomial_regression,
     polynomial_smoothers,
     sample_targets,
     smoother_matrix,
     true_function,
+    uniform_designs,
 )
 
-X = np.random.RandomState(0).permutation(np.linspace(0, 10, 50))
+X = np.random.RandomState(0).permutation(np.linspace(0, 10, 50))  # as published solution A draws it
 X_TRAIN, X_TEST = X[:40], X[40:]
 
 # degree: (bias^2, variance, E[MSE]), computed once with 80-digit arithmetic for these inputs
@@ -295,6 +298,21 @@ def test_exact_decomposition_of_any_linear_estimator_agrees_with_refitting(estim
     simulated = decompose_predictions(predictions, sample_targets(X_TEST, 400, rng=rng), X_TEST)
     z = simulated.z_scores(exact_decomposition(estimator, X_TRAIN, X_TEST))
     assert max(map(abs, z.values())) < 4.5, z
+
+
+def test_the_inputs_are_those_of_the_two_schemes():
+    assert_array_equal(np.concatenate(equally_spaced_split()), X)
+    x_trains, x_test = uniform_designs(7, rng=4)
+    assert (x_trains.shape, x_test.shape) == ((7, 40), (10,))
+    assert not np.isin(x_trains, x_test).any()
+    assert_array_equal(x_test, np.random.default_rng(4).uniform(0, 10, 10))  # the test points are drawn first
+
+
+def test_means_of_the_pointwise_terms_are_the_exact_decomposition():
+    terms = pointwise_terms(polynomial_smoothers(6, X_TRAIN, X_TEST), X_TRAIN, X_TEST)
+    for degree in (0, 3, 6):
+        exact = exact_decomposition(polynomial_regression(degree), X_TRAIN, X_TEST)
+        assert [term[degree].mean() for term in terms] == pytest.approx([exact.bias_squared, exact.variance], rel=1e-9)
 
 
 def test_terms_add_up_to_the_mse():
