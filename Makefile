@@ -25,11 +25,19 @@ IN_VENV := $(VENV)/bin/python
 READY := $(VENV)/installed
 
 .DELETE_ON_ERROR:
-.PHONY: book test lab run experiments bench environment
+.PHONY: book pdf student test lab run experiments bench environment
 
 book: $(READY)
 	@$(IN_VENV) $(VENV)/bin/jupyter-book build . -q || { echo "error: the book was not built; the messages above say why" >&2; exit 1; }
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html in a browser."
+
+# The whole book as one PDF; its path is the last line printed. Needs Chromium.
+pdf: book
+	@$(IN_VENV) -m tools.pdf
+
+# Notebooks for a class, without solutions and outputs; their folder is the last line printed.
+student: $(READY)
+	@$(IN_VENV) -m tools.student
 
 test: $(READY)
 	@$(IN_VENV) -m pytest $(PYTEST_OPTIONS)

@@ -1,0 +1,96 @@
+"""The whole book as one PDF: every page, bookmark and link inside it, and still pictures for what moves."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pypdf
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from tests.conftest import ROOT
+from tools import pdf
+
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
+
+
+@pytest.fixture(scope="module")
+def printed(site, chromium, tmp_path_factory) -> Path:
+    """A copy of the built pages with the PDF made of them."""
+    folder = tmp_path_factory.mktemp("printed") / "html"
+    shutil.copytree(site, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pdf, "SITE", folder)
+        patch.setattr(pdf.shutil, "which", lambda name: chromium)
+        pdf.main()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def book(printed) -> pypdf.PdfReader:
+    return pypdf.PdfReader(printed / "book.pdf")
+
+
+def titles(outline: list) -> list[str]:
+    return [title for item in outline for title in (titles(item) if isinstance(item, list) else [item.title])]
+
+
+def test_the_path_is_the_last_line(printed, capfd):
+    assert (printed / "book.pdf").is_file()
+
+
+def test_every_heading_of_every_page_has_its_bookmark(site, book):
+    marks = titles(book.outline)
+    for page, _ in pdf.contents(CONTENTS):
+        article = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser").select_one("article")
+        for heading in article.select("h1, h2"):
+            for link in heading.select(".headerlink"):
+                link.decompose()
+            words = re.sub(r"\s+", " ", heading.get_text()).strip()
+            assert words in marks or "\\(" in words, f"{page}: {words}"
+
+
+def test_links_inside_the_book_lead_to_places_in_it(site, book):
+    named = set(book.named_destinations)
+    links = [annotation.get_object() for page in book.pages for annotation in page.get("/Annots", [])]
+    inside = [link for link in links if "/Dest" in link or link.get("/A", {}).get("/S") == "/GoTo"]
+    assert len(inside) > 100
+    for link in inside:
+        target = link.get("/Dest", link.get("/A", {}).get("/D"))
+        assert not isinstance(target, str) or target.lstrip("/") in {name.lstrip("/") for name in named}, target
+    addresses = [link["/A"]["/URI"] for link in links if link.get("/A", {}).get("/S") == "/URI"]
+    assert [address for address in addresses if address.startswith("file:")] == []
+
+
+def test_pages_are_numbered_and_code_and_tables_stay_on_the_paper(book):
+    text = book.pages[len(book.pages) // 2].extract_text()
+    assert re.search(rf"(?m)^{len(book.pages) // 2 + 1}$", text)
+    assert all(float(page.mediabox.width) == pytest.approx(595, abs=2) for page in book.pages)
+
+
+def test_what_the_pages_fold_or_move_stands_open_and_still(site):
+    pages = {page for page, _ in pdf.contents(CONTENTS)}
+    for page, depth in pdf.contents(CONTENTS):
+        article = BeautifulSoup(pdf.article_of(page, depth, pages), "html.parser")
+        assert not article.select("details:not([open]), script")
+        shown = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser").select(
+            "article .cell_output img"
+        )
+        assert len(article.select(".cell_output img")) >= len(shown) - len(
+            [i for i in shown if i.find_parent("details")]
+        )
+
+
+def test_the_pages_link_to_it(printed):
+    footer = BeautifulSoup((printed / "book" / "intro.html").read_text("utf8"), "html.parser")
+    assert footer.find("a", href="../book.pdf").get_text() == "The whole book as one PDF"
+
+
+def test_a_missing_book_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf, "SITE", tmp_path)
+    monkeypatch.setattr(pdf.shutil, "which", lambda name: "/bin/true")
+    with pytest.raises(SystemExit, match="make book"):
+        pdf.main()

@@ -1,0 +1,204 @@
+"""Print the whole book as one PDF, from the pages that `make book` built: _build/html/book.pdf.
+
+    python -m tools.pdf
+
+The pages become one, in the order of the contents: links between them become links inside it, folded proofs and
+solutions stand open, figures that move are their still pictures, code that the pages fold is left out. Chromium prints
+it, with bookmarks and page numbers, in the light colours. Its path is the last line printed.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from bs4 import BeautifulSoup, Tag
+from playwright.sync_api import sync_playwright
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import NameObject, TextStringObject
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "_build" / "html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PLACE = "<!--book.pdf-->"  # in the footer of each page, where the link goes once there is a PDF
+LEFT_OUT = (
+    ".headerlink, .onlyprint, .prev-next-area, .copybtn, script, .tag_remove-on-paper, "
+    ".cell details.hide, .cell.tag_hide-cell, .code-switch, .bd-header-article"
+)
+MADE = "Made from the pages of the book. Code that the pages fold is not printed; the notebooks hold it."
+STYLE = """
+@page { size: A4; margin: 18mm 16mm 20mm; }
+body { font-size: 10.5pt; }
+article { max-width: none; }
+article > section, .title-page { break-before: page; }
+.title-page { padding-top: 30vh; } .contents li { list-style: none; }
+h1 { font-size: 1.9rem; } h2 { font-size: 1.5rem; } h3 { font-size: 1.2rem; } h4 { font-size: 1.05rem; }
+pre, code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+table.dataframe { font-size: 0.75rem; }
+.cell_output, div.math, mjx-container { overflow: visible !important; }
+mjx-container[display="true"] { font-size: 88%; }
+img { max-height: 135mm; max-width: 120mm !important; object-fit: contain; }
+"""
+FOOTER = """<div style="width:100%;font:8px sans-serif;text-align:center;color:#444">
+<span class="pageNumber"></span></div>"""
+READY = "() => MathJax.startup.promise.then(() => document.fonts.ready).then(() => true)"
+
+
+def contents(toc: dict) -> Iterator[tuple[str, int]]:
+    """The pages in their order, each with how deep it lies."""
+
+    def walk(entries: list[dict], depth: int) -> Iterator[tuple[str, int]]:
+        for entry in entries:
+            if "file" in entry:
+                yield (
+                    str(Path(entry["file"]).with_suffix("") if entry["file"].endswith(".ipynb") else entry["file"]),
+                    depth,
+                )
+            yield from walk(entry.get("sections", []), depth + 1)
+
+    yield toc["root"], 0
+    for part in toc["parts"]:
+        yield from walk(part["chapters"], 0)
+
+
+def anchor(page: str, name: str = "") -> str:
+    """An anchor of the whole book: those of a page are unique on that page only."""
+    return f"{page.replace('/', '-')}--{name}" if name else page.replace("/", "-")
+
+
+def point_inside(article: Tag, page: str, pages: set[str]) -> None:
+    """Anchors, links and pictures of a page as they are in the whole book."""
+    for tag in article.find_all(id=True):
+        tag["id"] = anchor(page, tag["id"])
+    for tag in article.find_all(["a", "img"]):
+        name = "href" if tag.name == "a" else "src"
+        parts = urlsplit(tag.get(name, ""))
+        if not tag.get(name) or parts.scheme or parts.netloc:
+            continue
+        target = (
+            os.path.normpath(os.path.join(os.path.dirname(page), unquote(parts.path))) if parts.path else f"{page}.html"
+        )
+        other = target.removesuffix(".html")
+        if tag.name == "a" and target.endswith(".html") and other in pages:
+            tag["href"] = f"#{anchor(other, unquote(parts.fragment))}"
+        elif tag.name == "a":  # a page that only the site has, such as the index
+            del tag["href"]
+        else:
+            tag["src"] = (SITE / target).as_uri()
+
+
+def article_of(page: str, depth: int, pages: set[str]) -> str:
+    text = (SITE / f"{page}.html").read_text("utf8")
+    article = BeautifulSoup(text, "html.parser").select_one("article")
+    for tag in article.select(LEFT_OUT):
+        tag.decompose()
+    for tag in article.find_all("details"):
+        tag["open"] = ""
+    for tag in article.find_all("img"):
+        tag["loading"] = "eager"
+    for tag in article.find_all(re.compile(r"^h[1-5]$")):  # the bookmarks nest as the contents do
+        tag.name = f"h{int(tag.name[1]) + depth}"
+    point_inside(article, page, pages)
+    return f'<section id="{anchor(page)}">{article.decode_contents()}</section>'
+
+
+def head_of(page: str) -> str:
+    """Style sheets and mathematics of a page, as files."""
+    head = BeautifulSoup((SITE / f"{page}.html").read_text("utf8"), "html.parser").head
+    kept = []
+    for tag in head.find_all(["link", "script"]):
+        address = tag.get("href") or tag.get("src") or ""
+        wanted = "stylesheet" in (tag.get("rel") or []) or "mathjax" in address or "MathJax" in tag.get_text()
+        if wanted and address:
+            tag["href" if tag.name == "link" else "src"] = (
+                (SITE / page).parent.joinpath(address.split("?")[0]).resolve().as_uri()
+            )
+        if wanted:
+            kept.append(str(tag))
+    return "\n".join(kept)
+
+
+def whole_book() -> str:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
+    listed = list(contents(yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))))
+    pages = {page for page, _ in listed}
+    sections, entries = [], []
+    for page, depth in listed:
+        sections.append(article_of(page, depth, pages))
+        heading = BeautifulSoup(sections[-1], "html.parser").find(re.compile(r"^h[1-6]$")).get_text()
+        entries.append(
+            f'<li style="margin-left:{2 * depth}em"><a href="#{anchor(page)}">{html.escape(heading)}</a></li>'
+        )
+    title = html.escape(config["title"])
+    return f"""<!doctype html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">
+<title>{title}</title>{head_of(listed[0][0])}<style>{STYLE}</style></head><body>
+<main class="bd-content"><article class="bd-article"><div class="title-page"><p style="font-size:2.4rem">{title}</p>
+<p>{html.escape(config["author"])}, {html.escape(str(config["copyright"]))}</p><p>{MADE}</p></div>
+<section class="contents"><h1>Contents</h1><ul>{"".join(entries)}</ul></section>
+{"".join(sections)}</article></main></body></html>"""
+
+
+def name_bookmarks(pdf: Path, headings: list[str]) -> None:
+    """Chromium repeats the words of headings in its bookmarks; the headings themselves come in the same order."""
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects otherwise
+    writer, names = PdfWriter(clone_from=PdfReader(pdf)), iter(headings)
+
+    def walk(item) -> None:
+        while item is not None:
+            item = item.get_object()
+            item[NameObject("/Title")] = TextStringObject(next(names))
+            walk(item.get("/First"))
+            item = item.get("/Next")
+
+    walk(writer.root_object["/Outlines"].get_object().get("/First"))
+    if (left := list(names)) or not headings:
+        raise ValueError(f"headings without a bookmark: {left}")
+    writer.write(pdf)
+
+
+def link_from_pages(pdf: Path) -> None:
+    for path in SITE.rglob("*.html"):
+        text = path.read_text("utf8")
+        if PLACE in text:
+            address = os.path.relpath(pdf, path.parent)
+            path.write_text(text.replace(PLACE, f'<p><a href="{address}">The whole book as one PDF</a></p>'), "utf8")
+
+
+def main() -> None:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not executable:
+        sys.exit("error: no browser to print with: install Chromium (on Debian and Ubuntu: apt install chromium)")
+    if not (SITE / "index.html").exists():
+        sys.exit("error: the book is not built: make book")
+    source, pdf = SITE.parent / "book.html", SITE / "book.pdf"
+    source.write_text(whole_book(), "utf8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.set_default_timeout(300_000)
+        page.goto(source.as_uri())
+        page.wait_for_function(READY)
+        page.emulate_media(media="print")
+        margins = {"top": "18mm", "bottom": "20mm", "left": "16mm", "right": "16mm"}
+        look = {"display_header_footer": True, "header_template": "<span></span>", "footer_template": FOOTER}
+        page.pdf(path=pdf, format="A4", print_background=True, outline=True, tagged=True, margin=margins, **look)
+        headings = page.locator("article :is(h1, h2, h3, h4, h5, h6)").evaluate_all(
+            "all => all.map(heading => heading.textContent.trim().replace(/\\s+/g, ' '))"
+        )
+        browser.close()
+    name_bookmarks(pdf, headings)
+    source.unlink()
+    link_from_pages(pdf)
+    print(pdf)
+
+
+if __name__ == "__main__":
+    main()
