@@ -230,6 +230,26 @@ def test_every_entry_of_the_bibliography_can_be_found():
         assert entry.fields.get("year", "").isdigit(), f"{key} has no year"
 
 
+def test_a_citation_and_the_entry_that_it_leads_to_carry_the_same_names_and_year(site, pages):
+    entries = parse(site / "book" / "bibliography.html").select(".citation")
+    labels = {entry["id"]: entry.select_one(".label").get_text().strip("[]") for entry in entries}
+    assert len(set(labels.values())) == len(labels)
+    cited = 0
+    for path in pages:
+        for link in parse(path).select("article a[href*='bibliography.html#']"):
+            assert labels[urlsplit(link["href"]).fragment].endswith(link.get_text()), path.name
+            cited += 1
+    assert cited
+
+
+def test_the_glossary_leads_to_the_index_and_every_term_stands_there(site):
+    glossary = parse(site / "book" / "glossary.html")
+    assert glossary.find("a", href="../genindex.html")
+    terms = {term.get_text(strip=True).rstrip("#") for term in glossary.select("dt")}
+    listed = {link.get_text(strip=True) for link in parse(site / "genindex.html").select("table.indextable a")}
+    assert len(terms) > 25 and terms <= listed
+
+
 # The checks above on pages that are wrong, and the site's extension on a small book of its own.
 
 
