@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from playwright.sync_api import Browser, sync_playwright
 
+from tests.reader import FLAGS, served
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -38,3 +45,40 @@ def site(tmp_path_factory, worker_id) -> Path:
 def pages(site) -> list[Path]:
     """The book's HTML pages."""
     return [path for path in sorted(site.rglob("*.html")) if not path.relative_to(site).parts[0].startswith("_")]
+
+
+@pytest.fixture(scope="session")
+def names(site, pages) -> list[str]:
+    """The book's pages as their addresses end; index.html only leads to the introduction."""
+    return [path.relative_to(site).as_posix() for path in pages if path.name != "index.html"]
+
+
+@pytest.fixture(scope="session")
+def interactive(site, names) -> list[str]:
+    """The pages with a figure that moves."""
+    return [name for name in names if "tag_interactive-" in (site / name).read_text("utf8")]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser to look at the pages with."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        missing = "no browser to look at the pages with: install Chromium (on Debian and Ubuntu: apt install chromium)"
+        (pytest.fail if os.environ.get("BOOK_REQUIRE_BROWSER") == "1" else pytest.skip)(missing)
+    return executable
+
+
+@pytest.fixture(scope="module")
+def browser(chromium) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(site) -> Iterator[str]:
+    """Where a web server of this machine offers the book."""
+    with served(site) as address:
+        yield address

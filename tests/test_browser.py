@@ -1,253 +1,167 @@
-"""The rendered book in a real browser: no request to another host, no error, accessible, no wider than the screen."""
+"""Every page in a real browser: no request elsewhere, no error, accessible, nothing cut off on any screen or paper."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import http.server
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import axe_playwright_python
-import nbformat
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-ROOT = Path(__file__).resolve().parent.parent
-AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+from tests.reader import DESKTOP, PHONE, SMALL_PHONE, TABLET, Reader
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
+RUN_AXE = """([exclude, tags]) => axe.run({exclude}, {
+  runOnly: tags, rules: {"label-content-name-mismatch": {enabled: true}}, preload: false, resultTypes: ["violations"]
+})"""
 SMALLEST_TEXT = 11  # pixels
-# when MathJax and the interactive figures are done
-READY = """() => (!window.MathJax || (MathJax.startup && MathJax.startup.promise.then(() => true))) &&
-  [...document.querySelectorAll(".plotly-offline")].every(figure => figure.querySelector(".main-svg"))"""
-WIDER_THAN_SCREEN = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-  [...document.querySelectorAll("body *")].filter(element => element.getBoundingClientRect().right > innerWidth + 1)
-    .map(element => element.outerHTML.slice(0, 120))"""
 SMALL_TEXT = """smallest => [...document.querySelectorAll("article *")].filter(element =>
     [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.textContent.trim()) &&
     element.checkVisibility() && !element.closest("svg, mjx-container, sup, sub, script, style"))
   .filter(element => { const size = parseFloat(getComputedStyle(element).fontSize);
     return 0 < size && size < smallest })
   .map(element => element.outerHTML.slice(0, 120))"""
-BRIGHTNESS_BEHIND = """all => all.map(figure => {
-  let color = [0, 0, 0, 0], element = figure;
-  for (; element && color[3] === 0; element = element.parentElement) {
-    const found = getComputedStyle(element).backgroundColor.match(/[\\d.]+/g).map(Number);
-    color = found.length === 4 ? found : [...found, 1];
+# what a reader cannot see: it ends beyond the screen, or beyond a box that cuts it off, and nothing around it scrolls
+CUT_OFF = """() => {
+  const bad = document.documentElement.scrollWidth > innerWidth ? ["the page is wider than the screen"] : [];
+  const scrolls = element => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+  const within = element => { for (let box = element; box; box = box.parentElement) if (scrolls(box)) return true };
+  const parts = "p, li, h1, h2, h3, pre, table, img, a, button, figure, mjx-container";
+  for (const element of document.querySelectorAll(`.bd-main :is(${parts})`)) {
+    if (!element.checkVisibility({visibilityProperty: true}) || within(element)) continue;
+    if (element.closest("mjx-assistive-mml, .headerlink")) continue;
+    const { right, left, width } = element.getBoundingClientRect(), start = element.outerHTML.slice(0, 120);
+    if (width && (right > innerWidth + 1 || left < -1)) bad.push(`beyond the screen: ${start}`);
+    const hides = getComputedStyle(element).overflowX === "hidden";
+    if (hides && element.scrollWidth > element.clientWidth + 1) bad.push(`cut off: ${start}`);
   }
-  return Math.max(...color.slice(0, 3)) / 255;
-})"""
-RUN_AXE = """([exclude, tags]) => axe.run({exclude}, {
-  runOnly: tags, rules: {"label-content-name-mismatch": {enabled: true}}, preload: false, resultTypes: ["violations"]
-})"""
+  return bad;
+}"""
+# a box that scrolls sideways says so, and the keyboard reaches it
+SCROLLS_IN_SILENCE = """() => {
+  const boxes = document.querySelectorAll("article :is(.cell_output, .output, div.math, mjx-container[display])");
+  const scrolls = box => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+  return [...boxes].filter(box => box.checkVisibility() && scrolls(box) && box.scrollWidth > box.clientWidth + 2)
+    .filter(box => !(box.classList.contains("scrolls") && box.tabIndex === 0)).map(box => box.outerHTML.slice(0, 120));
+}"""
+TOO_LIGHT_FOR_PAPER = """() => {
+  const texts = document.querySelectorAll("article :is(p, pre, code, li, td, figcaption)");
+  const color = element => getComputedStyle(element).color.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  return [...texts].filter(element => element.checkVisibility() && Math.min(...color(element)) > 160)
+    .map(element => element.outerHTML.slice(0, 120));
+}"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        missing = "no browser to look at the pages with: install Chromium (on Debian and Ubuntu: apt install chromium)"
-        (pytest.fail if os.environ.get("BOOK_REQUIRE_BROWSER") == "1" else pytest.skip)(missing)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser
-        browser.close()
+def look(reader: Reader, name: str, scheme: str) -> list[str]:
+    """What is wrong with a page as it opens."""
+    page = reader.open(name)
+    faults = reader.faults
+    if page.evaluate("document.documentElement.dataset.theme") != scheme:
+        faults.append(f"not shown in the reader's colour scheme, {scheme}")
+    if page.locator("mjx-merror").count():
+        faults.append("an error in the mathematics")
+    if page.locator("article mjx-container").count() < page.locator("article .math").count():
+        faults.append("mathematics that is not typeset")
+    faults += [f"text too small: {element}" for element in page.evaluate(SMALL_TEXT, SMALLEST_TEXT)]
+    page.evaluate(AXE)
+    # formulas have the colour of their text, and code has the same colours on every screen; both are slow to check
+    exclude = [["mjx-container"]] + ([[".highlight"]] if scheme == "dark" else [])
+    for violation in page.evaluate(RUN_AXE, [exclude, RULES])["violations"]:
+        nodes = [node["html"][:150] for node in violation["nodes"][:3]]
+        faults.append(f"{violation['id']}: {violation['help']}: {nodes}")
+    return faults
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments: object) -> None:
-        pass
+def resize(reader: Reader, screens: list[dict[str, int]]) -> list[str]:
+    """What is cut off, or scrolls without saying so, on screens of these sizes."""
+    faults = []
+    for screen in screens:
+        reader.page.set_viewport_size(screen)
+        reader.page.wait_for_timeout(350)  # until the page has marked again what scrolls
+        for script in (CUT_OFF, SCROLLS_IN_SILENCE):
+            faults += [f"{screen['width']} px: {fault}" for fault in reader.page.evaluate(script)]
+    return faults
 
 
-@pytest.fixture(scope="module")
-def address(site) -> Iterator[str]:
-    """Where a web server of this machine offers the book."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-class Reader:
-    """Somebody with a screen and a colour scheme who opens pages; `faults` collects what goes wrong meanwhile."""
-
-    def __init__(self, browser: Browser, address: str, screen: dict[str, int] = DESKTOP, scheme: str = "light"):
-        self.address = address
-        self.faults: list[str] = []
-        self.page: Page = browser.new_context(viewport=screen, color_scheme=scheme).new_page()
-        self.page.on("request", self.see)
-        self.page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url[:200]}"))
-        self.page.on("response", self.receive)
-        self.page.on("pageerror", lambda error: self.faults.append(f"script error: {error}"))
-        self.page.on("console", self.hear)
-
-    def see(self, request) -> None:
-        if not request.url.startswith((self.address, "data:", "blob:")):
-            self.faults.append(f"request to another host: {request.url[:200]}")
-
-    def receive(self, answer) -> None:
-        if answer.status >= 400:
-            self.faults.append(f"{answer.status}: {answer.url}")
-
-    def hear(self, message) -> None:
-        if message.type in ("error", "warning"):
-            self.faults.append(f"console: {message.text[:200]}")
-
-    def open(self, name: str) -> Page:
-        """A page of the book, when everything in it is drawn."""
-        self.faults = []
-        self.page.goto(f"{self.address}/{name}")
-        self.page.wait_for_function(READY)
-        return self.page
-
-
-def names(site: Path, pages: list[Path]) -> list[str]:
-    """The book's pages; index.html only leads to the introduction."""
-    return [path.relative_to(site).as_posix() for path in pages if path.name != "index.html"]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_every_page_is_sound(browser, address, site, pages, screen, scheme):
-    reader, wrong = Reader(browser, address, screen, scheme), {}
-    for name in names(site, pages):
-        page = reader.open(name)
-        faults = reader.faults
-        if page.evaluate("document.documentElement.dataset.theme") != scheme:
-            faults.append(f"not shown in the reader's colour scheme, {scheme}")
-        faults += [f"wider than the screen: {element}" for element in page.evaluate(WIDER_THAN_SCREEN)]
-        faults += [f"text too small: {element}" for element in page.evaluate(SMALL_TEXT, SMALLEST_TEXT)]
-        page.evaluate(AXE.read_text("utf8"))
-        # formulas have the colour of their text, and code has the same colours on every screen; both are slow to check
-        exclude = [["mjx-container"]] + ([[".highlight"]] if screen == PHONE else [])
-        for violation in page.evaluate(RUN_AXE, [exclude, RULES])["violations"]:
-            nodes = [node["html"][:150] for node in violation["nodes"][:3]]
-            faults.append(f"{violation['id']}: {violation['help']}: {nodes}")
+@pytest.mark.parametrize(
+    ("scheme", "screens"), [("light", [DESKTOP, TABLET]), ("dark", [PHONE, SMALL_PHONE])], ids=["light", "dark"]
+)
+def test_every_page_is_sound_on_every_screen_and_on_paper(browser, address, names, scheme, screens):
+    reader, wrong = Reader(browser, address, screens[0], scheme), {}
+    for name in names:
+        faults = look(reader, name, scheme)
+        faults += resize(reader, screens)
+        if scheme == "dark":  # paper is white
+            reader.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            reader.page.emulate_media(media="print")
+            faults += [f"pale on paper: {text}" for text in reader.page.evaluate(TOO_LIGHT_FOR_PAPER)[:3]]
+            reader.page.emulate_media(media="screen")
+            reader.page.evaluate("dispatchEvent(new Event('afterprint'))")
+            if reader.page.evaluate("document.documentElement.dataset.theme") != "dark":
+                faults.append("light after printing")
         if faults:
             wrong[name] = faults
+        reader.page.set_viewport_size(screens[0])
     assert wrong == {}
 
 
-def test_every_page_opens_from_a_file_with_its_mathematics_typeset(browser, site, pages):
-    reader, wrong = Reader(browser, site.as_uri()), {}
-    for name in names(site, pages):
+def test_pages_open_from_files(browser, site, names):
+    reader, wrong = Reader(browser, site.as_uri(), DESKTOP), {}
+    answers = [name for name in names if name.endswith("1_answers.html")]
+    for name in ["book/intro.html", *answers[:2]]:
         page = reader.open(name)
-        if page.locator("mjx-merror").count():
-            reader.faults.append("an error in the mathematics")
         if page.locator("article mjx-container").count() < page.locator("article .math").count():
             reader.faults.append("mathematics that is not typeset")
+        for figure in page.locator(".plotly-offline").all():
+            figure.scroll_into_view_if_needed()
+            page.wait_for_selector(".plotly-offline.alive")
         if reader.faults:
             wrong[name] = reader.faults
     assert wrong == {}
 
 
 def test_the_first_page_leads_to_the_introduction(browser, address):
-    reader = Reader(browser, address)
+    reader = Reader(browser, address, DESKTOP)
     reader.page.goto(f"{address}/index.html")
     reader.page.wait_for_url("**/book/intro.html")
     assert reader.faults == []
 
 
-@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_slider_of_an_interactive_figure_works(browser, address, site, pages, screen):
-    reader, tried = Reader(browser, address, screen), 0
-    for name in names(site, pages):
-        if "plotly-offline" not in (site / name).read_text("utf8"):
-            continue
-        page = reader.open(name)
-        for figure in page.locator(".plotly-offline:has(.slider-group)").all():
-            figure.scroll_into_view_if_needed()
-            rail, label = figure.locator(".slider-rail-touch-rect").first, figure.locator(".slider-label").first
-            values = set()
-            for share in (0.02, 0.5, 0.98):
-                box = rail.bounding_box()
-                assert box["x"] >= 0 and box["x"] + box["width"] <= screen["width"], f"{name}: slider off the screen"
-                rail.click(position={"x": share * box["width"], "y": box["height"] / 2}, force=True)
-                page.wait_for_timeout(200)
-                values.add(label.text_content())
-            assert len(values) == 3, f"{name}: the slider does not move: {values}"
-            tried += 1
-        assert reader.faults == []
-    if not tried:
-        pytest.skip("no page has an interactive figure with a slider")
+def test_one_switch_hides_all_code_and_is_remembered(browser, address, names):
+    reader = Reader(browser, address, DESKTOP)
+    first, second = [name for name in names if name.endswith("1_answers.html")][:2]
+    page, code = reader.open(first), "article .cell :is(.cell_input, details.above-input)"
+    assert page.locator(code).first.is_visible()
+    page.locator(".code-switch").focus()
+    page.keyboard.press("Enter")
+    assert not any(block.is_visible() for block in page.locator(code).all())
+    page = reader.open(second)
+    assert page.locator(".code-switch").get_attribute("aria-pressed") == "true"
+    assert not any(block.is_visible() for block in page.locator(code).all())
+    page.emulate_media(media="print")
+    assert not any(block.is_visible() for block in page.locator(code).all())
+    page.emulate_media(media="screen")
+    page.locator(".code-switch").click()
+    assert page.locator(code).first.is_visible()
+    assert reader.faults == []
 
 
-def test_figures_follow_the_colour_mode_when_the_reader_changes_it(browser, address, site, pages):
-    reader = Reader(browser, address)
-    for name in names(site, pages):
-        if "plotly-offline" in (site / name).read_text("utf8"):
-            page = reader.open(name)
-            figures = page.locator("article .plotly-offline, article .cell_output img")
-            for mode, inverted in (("dark", True), ("light", False)):
-                page.evaluate("mode => { document.documentElement.dataset.theme = mode }", mode)
-                filters = figures.evaluate_all("all => all.map(figure => getComputedStyle(figure).filter)")
-                assert filters and all(("invert" in found) == inverted for found in filters), name
-                behind = page.locator("article .plotly-offline").evaluate_all(BRIGHTNESS_BEHIND)
-                assert all((brightness < 0.3) == inverted for brightness in behind), f"{name}: {mode} {behind}"
+def test_formulas_are_no_stops_of_the_keyboard(browser, address, names):
+    page = Reader(browser, address, DESKTOP).open("book/bias_variance/1_answers.html")
+    assert page.locator("mjx-container").count() > 10
+    assert page.locator('mjx-container[tabindex="0"]:not([display="true"])').count() == 0
 
 
-@pytest.fixture
-def lab(tmp_path) -> Iterator[str]:
-    """Where JupyterLab offers a copy of the chapters, as `make lab` would."""
-    for suffix in ("md", "ipynb"):
-        for path in (ROOT / "book").rglob(f"[!_.]*.{suffix}"):
-            (tmp_path / path.relative_to(ROOT / "book")).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, tmp_path / path.relative_to(ROOT / "book"))
-    shutil.copy(ROOT / "jupytext.toml", tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
-    with open(tmp_path / "lab.log", "wb") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=tmp_path, stdout=log, stderr=log)
-    try:
-        for _ in range(300):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert server.poll() is None, (tmp_path / "lab.log").read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:  # a busy machine; its kernels end with it
-            server.kill()
-            server.wait()
-
-
-def test_chapter_opens_in_jupyterlab_and_its_interactive_figure_is_alive(browser, lab, tmp_path):
-    os.utime(
-        tmp_path / "bias_variance" / "1_answers.md", (0, 0)
-    )  # the text much older than the notebook, as a clone may set it
-    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
-    page.goto(f"{lab}/lab/tree/bias_variance/1_answers.ipynb")
-    page.wait_for_selector(".jp-Notebook .jp-Cell, .jp-Dialog", timeout=120_000)
-    assert page.locator(".jp-Dialog").all_text_contents() == []
-    # Lab draws what is in view: the figure's cell alone needs no scrolling
-    notebook = nbformat.read(tmp_path / "bias_variance" / "1_answers.ipynb", 4)
-    notebook.cells = [cell for cell in notebook.cells if "plotly-offline" in str(cell.get("outputs"))]
-    nbformat.write(notebook, tmp_path / "figure.ipynb")
-    page.goto(f"{lab}/lab/tree/figure.ipynb")
-    # Lab may open the chapter's tab again behind this one, with the figure in it
-    drawn = ".jp-NotebookPanel:not(.lm-mod-hidden) .js-plotly-plot .slider-group"
-    page.wait_for_selector(drawn, timeout=120_000, state="attached")
-    assert page.locator(drawn).count() == len(notebook.cells) == 1
+def test_a_result_of_a_search_leads_to_the_first_place_of_its_words(browser, address, names):
+    reader = Reader(browser, address, DESKTOP)
+    page = reader.open("search.html?q=staleness")
+    page.locator("#search-results li a").first.wait_for()
+    links = page.locator("#search-results li a")
+    found = next(link for link in links.all() if "#" not in link.get_attribute("href"))
+    found.click()
+    page.wait_for_selector(".found")
+    assert "staleness" in page.locator(".found").text_content().lower()
+    page.wait_for_function(
+        "() => { const { top, bottom } = document.querySelector('.found').getBoundingClientRect();"
+        " return top < innerHeight && bottom > 0; }"
+    )

@@ -48,6 +48,17 @@
     theme = undefined;
   });
 
+  // a result of a search carries the words along
+  const results = document.getElementById("search-results");
+  if (results) {
+    const asked = new URLSearchParams(location.search).get("q") ?? "";
+    new MutationObserver(() => {
+      for (const link of results.querySelectorAll("a[href]:not([href*='highlight='], [href*='#'])")) {
+        link.href = `${link.getAttribute("href")}?highlight=${encodeURIComponent(asked)}`;
+      }
+    }).observe(results, { childList: true, subtree: true });
+  }
+
   // a search leads to the first place of its words, not to the top of the page
   const words = new URLSearchParams(location.search).get("highlight");
   if (words && !location.hash) {

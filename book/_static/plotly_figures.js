@@ -4,6 +4,7 @@
 (() => {
   const statics = new URL(".", document.currentScript.src);
   const near = "300px";
+  let count = 0;
 
   const loads = {};
   const load = (name) => (loads[name] ??= new Promise((resolve, reject) => {
@@ -40,7 +41,10 @@
     });
     say();
     const name = (currentvalue.prefix ?? "").trim().replace(/[:=]$/, "") || "step";
-    return element("label", { className: "figure-slider" }, element("span", { textContent: name }), value, input);
+    input.setAttribute("aria-label", name);
+    input.id = `figure-slider-${++count}`;  // a label without `for` would label the output, which comes first
+    return element("label", { className: "figure-slider", htmlFor: input.id }, element("span", { textContent: name }),
+      value, input);
   };
 
   const menu = (plot, { buttons, active = 0, type, name }) => {

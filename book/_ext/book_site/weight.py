@@ -7,6 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
+import pydata_sphinx_theme
+from fontTools.subset import Subsetter
+from fontTools.ttLib import TTFont
 from sphinx.application import Sphinx
 
 FIRST_PAGE = """\
@@ -21,8 +24,12 @@ FIRST_PAGE = """\
 <body><main><h1><a href="{target}">{title}</a></h1></main></body>
 </html>
 """
-# 1.5 MB that draw the icons as pictures; the fonts that the pages load anyway draw them too
+# fontawesome: 1.5 MB that draw the icons as pictures; the font that the pages load anyway draws them too
 ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
+# for results as one types, which is off
+SEARCH_SCRIPTS = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+ICON_FILES = re.compile(r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),')
+ICON = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2")  # what the pages use of its 24 MB
 
 
@@ -33,12 +40,45 @@ def write_first_page(app: Sphinx) -> None:
     (Path(app.outdir) / "index.html").write_text(page, "utf8")
 
 
-def drop_icon_script(app: Sphinx) -> None:
+def drop_unused_scripts(app: Sphinx) -> None:
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text("utf8")
-        if (light := ICON_SCRIPT.sub("", text)) != text:
+        light = ICON_SCRIPT.sub("", text)
+        if path.name != "search.html":
+            light = SEARCH_SCRIPTS.sub("", light)
+        if light != text:
             path.write_text(light, "utf8")
     (Path(app.outdir) / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
+
+
+def icons(statics: Path) -> set[int]:
+    """The icons that pages, scripts and style sheets use, as characters of the icon font."""
+    texts = [path.read_text("utf8") for path in (*statics.parent.rglob("*.html"), *statics.rglob("scripts/*.js"))]
+    used = set(re.findall(r"fa-[\w-]+", " ".join(texts)))
+    found = set()
+    for sheet in statics.rglob("*.css"):
+        style = sheet.read_text("utf8")
+        for names, character in ICON.findall(style):
+            if used & set(re.findall(r"fa-[\w-]+", names)):
+                found.add(int(character, 16))
+        others = ICON.sub("", style)
+        found |= {int(character, 16) for character in re.findall(r'"\\(f[0-9a-f]{3})"', others)}
+        found |= {ord(character) for character in others if "\ue000" <= character <= "\uf8ff"}
+    return found
+
+
+def keep_used_icons(app: Sphinx) -> None:
+    """Of the 1,400 icons that each page would load (156 kB) the few that are used."""
+    statics = Path(app.outdir) / "_static"
+    name = "vendor/fontawesome/webfonts/fa-solid-900.ttf"
+    theme = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
+    font, subsetter = TTFont(theme / name, recalcTimestamp=False), Subsetter()
+    subsetter.populate(unicodes=icons(statics))
+    subsetter.subset(font)
+    font.save(statics / name)
+    sheet = statics / "styles" / "pydata-sphinx-theme.css"
+    sheet.write_text(ICON_FILES.sub("", sheet.read_text("utf8")), "utf8")
+    (statics / name).with_suffix(".woff2").unlink(missing_ok=True)
 
 
 def drop_unused_mathematics(app: Sphinx) -> None:
@@ -55,7 +95,8 @@ def drop_unused_mathematics(app: Sphinx) -> None:
 def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         write_first_page(app)
-        drop_icon_script(app)
+        drop_unused_scripts(app)
+        keep_used_icons(app)
         drop_unused_mathematics(app)
         for unused in ("locales", "sphinx-thebe.js"):
             path = Path(app.outdir) / "_static" / unused
