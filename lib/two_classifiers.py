@@ -83,6 +83,12 @@ def random_splits(name: str, n_splits: int) -> Iterator[tuple[np.ndarray, dict[s
         yield labels[test], {kind: fit_and_score(features, labels, train, test, c) for kind, c in CLASSIFIERS.items()}
 
 
+def area_table(labels: np.ndarray, scores: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The three areas (rows) of each classifier (columns), and AdaBoost's minus logistic regression's."""
+    table = pd.DataFrame({kind: {area: f(labels, s) for area, f in AREAS.items()} for kind, s in scores.items()})
+    return table.assign(difference=table["AdaBoost"] - table["logistic regression"])
+
+
 def points_of(labels: np.ndarray, predicted: np.ndarray) -> dict[str, tuple[float, float]]:
     """Where decisions (1 or 0 for each case) lie in each plot, from their counts alone.
 

@@ -12,6 +12,7 @@ from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 from lib.precision_recall_gain import auprg_score, fbeta_gain_score
 from lib.two_classifiers import (
     advantage,
+    area_table,
     expected_auprg_of_random_ranking,
     load_cases,
     points_of,
@@ -32,6 +33,14 @@ def test_published_split_of_diabetes_has_the_published_areas():
         precision, recall, _ = precision_recall_curve(labels, scores[classifier])
         found = roc_auc_score(labels, scores[classifier]), auc(recall, precision)
         assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_area_table_holds_the_areas_of_each_classifier():
+    labels, scores = np.array([1, 1, 0, 0]), {"AdaBoost": [4, 3, 2, 1], "logistic regression": [1, 1, 1, 1]}
+    table = area_table(labels, scores)
+    assert table["AdaBoost"].tolist() == [1, 1, 1]
+    assert table["logistic regression"].tolist() == [0.5, 0.5, 0]
+    assert table["difference"].tolist() == [0.5, 0.5, 1]
 
 
 def test_random_splits_hold_a_third_of_the_cases_and_begin_alike():
