@@ -64,4 +64,4 @@ ifneq "$(shell cat $(READY) 2>/dev/null)" "$(shell cd $(VENV) 2>/dev/null && pwd
 .PHONY: $(READY)
 endif
 $(READY): requirements.txt requirements.lock pyproject.toml
-	@PYTHON='$(PYTHON)' PIP_OPTIONS='$(PIP_OPTIONS)' tools/setup.sh
+	@PYTHON='$(PYTHON)' PIP_OPTIONS='$(PIP_OPTIONS)' sh tools/setup.sh

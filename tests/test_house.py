@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -71,6 +72,36 @@ def test_the_extra_of_everything_is_made_of_the_others():
     extras = PROJECT["project"]["optional-dependencies"]
     (everything,) = map(Requirement, extras["all"])
     assert everything.extras == set(extras) - {"all"}
+
+
+# the package of a module that is not called like it, or that always comes with it
+PACKAGES = {
+    "PIL": "matplotlib",
+    "arff": "openml",
+    "requests": "openml",
+    "sklearn": "scikit-learn",
+    "threadpoolctl": "scikit-learn",
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that a file of lib imports, anywhere in it, beside the standard library's and lib."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    packages = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"lib"}
+    return {PACKAGES.get(package, package) for package in packages}
+
+
+def test_dependencies_are_what_the_library_imports():
+    extras = PROJECT["project"]["optional-dependencies"]
+    named = {Requirement(line).name for line in [*PROJECT["project"]["dependencies"], *chain(*extras.values())]}
+    used = set().union(*(imported(path) for path in (ROOT / "lib").rglob("*.py")))
+    # in an environment without MyST-NB, lib.notebook glues nothing; Dask is joblib's, by name
+    assert used - {"myst_nb"} | {"distributed"} == named - {PROJECT["project"]["name"]}
 
 
 def made_up_package(folder, name: str, python: str):
