@@ -1,0 +1,278 @@
+"""A parameter server for real: learners in processes of their own, one server, asynchronous SGD.
+
+The calling process is the server. It alone writes the weights, so there is no lock that a killed learner could take
+with it, and no update is ever half done. Each learner has a pipe, for a word at a time, and memory that both sides see:
+one row for the weights that it has read, one for its gradient. A gradient is applied, and its learner's next weights
+are written, in one go: that is the problem's "communication takes no time", and why the laws of :mod:`lib.staleness`
+hold exactly, however the operating system schedules the processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from lib.arguments import ArgumentError, choice, real_number, whole_number
+from lib.staleness import run_sgd, update_log
+
+
+class Task(Protocol):
+    """What is learned. It travels to the learners, so it must be picklable and of a class that they can import."""
+
+    initial_weights: np.ndarray
+
+    def gradient(self, weights: np.ndarray, learner: int, number: int) -> np.ndarray:
+        """Gradient `number` of a learner, both from 1: it alone decides on the mini-batch, so that a run repeats."""
+
+
+class Run(NamedTuple):
+    """What a run has measured."""
+
+    log: pd.DataFrame  #: the columns of `lib.staleness.update_log`; ``time`` in seconds from the first read
+    weights: np.ndarray  #: the last version
+    compute_times: np.ndarray  #: for each row of the log the seconds from its read to its delivery
+    lost: dict[int, float]  #: learners whose process died, and when the server noticed; they have no later rows
+
+
+def run_parameter_server(
+    task: Task,
+    n_learners: int,
+    n_updates: int,
+    *,
+    learning_rate: float,
+    scheme: str = "async",
+    k: int = 1,
+    compute_times: Sequence[Sequence[float]] | None = None,
+    start_method: str = "spawn",
+    timeout: float = 60.0,
+) -> Run:
+    """Train with real learners until the server has made `n_updates` updates.
+
+    Of gradients that have arrived when the server looks, those of lower learners come first. A learner that dies is
+    left out from then on. However a run ends, by Ctrl-C too, no process and no shared memory is left behind.
+
+    Parameters
+    ----------
+    task : Task
+        Has `initial_weights`, an array of one axis, and `gradient(weights, learner, number)`.
+    n_learners, n_updates : int
+        At least 1.
+    learning_rate : float
+        The same for all gradients.
+    scheme : str
+        "async", or "k-sync": an update averages the gradients of the first k learners, which wait for it; a gradient
+        that comes later than its version's update is dropped (a computation that runs elsewhere cannot be cancelled
+        halfway), and its learner reads.
+    k : int
+        Gradients in an update; 1 with "async".
+    compute_times : sequence of sequences, optional
+        For each learner how many seconds its gradients take at least; it sleeps for the rest. After the last it stops.
+        In "async" sleeping too long once is made up for, so that finish times stay the sums of compute times.
+    start_method : str
+        How processes are started: "spawn", "fork" or "forkserver", where the system has it. Scripts that use "spawn"
+        call this function under ``if __name__ == "__main__"``.
+    timeout : float
+        Seconds after which the run is given up.
+
+    Returns
+    -------
+    Run
+        With fewer than `n_updates` rows only if all learners have used up their `compute_times`.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is not as described.
+    RuntimeError
+        If a learner's gradient fails (the message has its reason), or too few learners are left.
+    TimeoutError
+        If `timeout` seconds are over.
+    """
+    n_learners, n_updates = whole_number("n_learners", n_learners), whole_number("n_updates", n_updates)
+    learning_rate = real_number("learning_rate", learning_rate, at_least=0)
+    deadline = time.perf_counter() + real_number("timeout", timeout, above=0)
+    choice("scheme", scheme, ("async", "k-sync"))
+    k = whole_number("k", k, at_most=1 if scheme == "async" else n_learners)
+    context = multiprocessing.get_context(choice("start_method", start_method, multiprocessing.get_all_start_methods()))
+    if compute_times is not None and len(compute_times) != n_learners:
+        raise ArgumentError(f"compute_times must have an entry for each of {n_learners} learners: {len(compute_times)}")
+    learners: list[_Learner] = []
+    try:
+        for number in range(1, n_learners + 1):
+            times = None if compute_times is None else [float(seconds) for seconds in compute_times[number - 1]]
+            learners.append(_Learner(context, number, task, times, goes_on=scheme == "async"))
+            learners[-1].start()
+        weights = np.array(task.initial_weights, dtype=float)
+        return _serve(learners, weights, n_updates, learning_rate, scheme, k, deadline)
+    finally:
+        for learner in learners:
+            learner.end()
+
+
+def replay(log: pd.DataFrame, task: Task, *, learning_rate: float, keep: ArrayLike | None = None) -> np.ndarray:
+    """The versions of the weights, as `lib.staleness.run_sgd` finds them along a log in this process."""
+    learner, number = log["learner"].to_numpy(), log["gradient"].to_numpy()
+
+    def gradient(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.array([task.gradient(w, int(learner[r]), int(number[r])) for w, r in zip(weights, rows, strict=True)])
+
+    return run_sgd(log, gradient, task.initial_weights, learning_rate=learning_rate, keep=keep)
+
+
+def laws(run: Run, task: Task, *, learning_rate: float) -> dict[str, bool]:
+    """What must hold of every asynchronous run, whatever the scheduling: each law in words, and whether it does."""
+    log = run.log
+    by_learner = dict(list(log.groupby("learner")))
+    finish_times = [by_learner[n]["time"].tolist() if n in by_learner else [] for n in range(1, max(by_learner) + 1)]
+    last = int(log["version"].iloc[-1])
+    return {
+        "update_log finds the same log from the measured finish times": update_log(finish_times).equals(log),
+        "each learner's staleness, plus one each, adds up to its last version": all(
+            (own["staleness"] + 1).sum() == own["version"].max() for own in by_learner.values()
+        ),
+        "run_sgd along the log ends in the same weights, bit for bit": np.array_equal(
+            replay(log, task, learning_rate=learning_rate, keep=[last])[0], run.weights
+        ),
+    }
+
+
+def _start_together(learners: list[_Learner], weights: np.ndarray, deadline: float) -> int:
+    """Let all read version 0 once the last is ready, for imports take seconds; the moment in nanoseconds."""
+    for learner in learners:
+        if not wait([learner.pipe], max(0.0, deadline - time.perf_counter())):
+            raise TimeoutError(f"learner {learner.number} has not started in time: give a longer timeout")
+        try:
+            learner.receive()
+        except (EOFError, ConnectionError):
+            raise RuntimeError(
+                f"learner {learner.number} ended before it began: its process wrote the reason to stderr (a script has "
+                'to call run_parameter_server under if __name__ == "__main__")'
+            ) from None
+    start = time.perf_counter_ns()
+    for learner in learners:
+        learner.read(weights, 0)
+    return start
+
+
+def _serve(
+    learners: list[_Learner], weights: np.ndarray, n_updates: int, learning_rate: float, scheme: str, k: int, deadline
+) -> Run:
+    """The server's loop: take what arrives, update, let the senders read."""
+    start = now = _start_together(learners, weights, deadline)
+    at_work = {learner.pipe: learner for learner in learners}
+    version, rows, lost, group = 0, [], {}, []
+    while version < n_updates and at_work:
+        ready = wait(list(at_work), max(0.0, deadline - time.perf_counter()))
+        if not ready:
+            raise TimeoutError(f"only {version} of {n_updates} updates were made in time: give a longer timeout")
+        for learner in [at_work[pipe] for pipe in ready]:
+            now = max(now + 1, time.perf_counter_ns())  # no two events at one moment, so times alone give the order
+            try:
+                seconds = learner.receive()
+            except (EOFError, ConnectionError):  # its end of the pipe is closed: the process is gone
+                del at_work[learner.pipe]
+                lost[learner.number] = (now - start) / 1e9
+                if len(at_work) < k:
+                    raise RuntimeError(_too_few(lost, version, n_updates, k)) from None
+                continue
+            if scheme == "k-sync" and learner.read_version < version:  # the update was made without it
+                learner.read(weights, version)
+                continue
+            group.append((learner, seconds))
+            if len(group) < k:
+                continue
+            version += 1
+            weights = weights - (learning_rate * np.array([one.gradient for one, _ in group])).mean(axis=0)
+            for one, seconds in group:
+                one.delivered += 1
+                rows.append(((now - start) / 1e9, one.number, one.delivered, one.read_version, version, seconds))
+                if one.is_done():
+                    at_work.pop(one.pipe, None)
+                else:
+                    one.read(weights, version)
+            group = []
+            if version == n_updates:
+                break
+    log = pd.DataFrame(rows, columns=["time", "learner", "gradient", "read_version", "version", "seconds"])
+    compute_times = log.pop("seconds").to_numpy()
+    return Run(log.eval("staleness = version - 1 - read_version"), weights, compute_times, lost)
+
+
+def _too_few(lost: dict[int, float], version: int, n_updates: int, k: int) -> str:
+    learners = ", ".join(map(str, sorted(lost)))
+    return f"after {version} of {n_updates} updates these learners were lost: {learners}; an update needs {k} that run"
+
+
+class _Learner:
+    """The server's side of one learner: its process, its pipe, and the memory that both see."""
+
+    def __init__(self, context, number: int, task: Task, compute_times: list[float] | None, goes_on: bool) -> None:
+        self.number, self.compute_times = number, compute_times
+        self.read_version = self.delivered = 0
+        size = np.size(task.initial_weights)
+        memory = context.RawArray("d", 2 * size)  # has no name, so that nothing is left to remove, even by kill -9
+        self.weights, self.gradient = np.frombuffer(memory).reshape(2, size)
+        self.pipe, self.other_end = context.Pipe()
+        arguments = number, task, self.other_end, memory, compute_times, goes_on
+        self.process = context.Process(target=_learn, args=arguments, name=f"learner {number}", daemon=True)
+
+    def start(self) -> None:
+        self.process.start()
+        self.other_end.close()  # else its death would not close the pipe
+
+    def receive(self) -> float:
+        message = self.pipe.recv()
+        if isinstance(message, str):
+            raise RuntimeError(f"learner {self.number} failed at its gradient {self.delivered + 1}: {message}")
+        return message
+
+    def read(self, weights: np.ndarray, version: int) -> None:
+        self.weights[:] = weights
+        self.read_version = version
+        with contextlib.suppress(ConnectionError):  # it has died since; its closed pipe is the next that is ready
+            self.pipe.send(self.delivered + 1)
+
+    def is_done(self) -> bool:
+        return self.compute_times is not None and self.delivered == len(self.compute_times)
+
+    def end(self) -> None:
+        if self.process.pid is not None:
+            self.process.kill()  # what it computes, nobody waits for; it holds nothing that others need
+            self.process.join()
+        self.pipe.close()
+        self.other_end.close()
+
+
+def _learn(number: int, task: Task, pipe: Connection, memory, compute_times: list[float] | None, goes_on: bool) -> None:
+    """A learner's process: read, compute, deliver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the server ends them
+    parent = multiprocessing.parent_process().sentinel
+    weights, shared = np.frombuffer(memory).reshape(2, -1)
+    pipe.send(0.0)  # ready
+    due = None
+    while True:
+        if pipe not in wait([pipe, parent]):
+            return  # the server is gone
+        gradient = pipe.recv()
+        began = time.perf_counter()
+        try:
+            value = np.asarray(task.gradient(weights, number, gradient))
+            if value.shape != weights.shape:
+                raise ValueError(f"the gradient has the shape {value.shape}, the weights have {weights.shape}")
+            shared[:] = value
+        except Exception as error:
+            pipe.send(" ".join(f"{type(error).__name__}: {error}".split()))
+            return
+        if compute_times is not None:
+            due = (due if goes_on and due else began) + compute_times[gradient - 1]
+            time.sleep(max(0.0, due - time.perf_counter()))
+        pipe.send(time.perf_counter() - began)
