@@ -13,7 +13,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import NamedTuple, Protocol
 
@@ -54,6 +54,7 @@ def run_parameter_server(
     compute_times: Sequence[Sequence[float]] | None = None,
     start_method: str = "spawn",
     timeout: float = 60.0,
+    on_update: Callable[[int], None] | None = None,
 ) -> Run:
     """Train with real learners until the server has made `n_updates` updates.
 
@@ -82,6 +83,8 @@ def run_parameter_server(
         call this function under ``if __name__ == "__main__"``.
     timeout : float
         Seconds after which the run is given up.
+    on_update : callable, optional
+        Called by the server with the number of each update that it has made, say to show progress; learners wait.
 
     Returns
     -------
@@ -112,7 +115,9 @@ def run_parameter_server(
             learners.append(_Learner(context, number, task, times, goes_on=scheme == "async"))
             learners[-1].start()
         weights = np.array(task.initial_weights, dtype=float)
-        return _serve(learners, weights, n_updates, learning_rate, scheme, k, deadline)
+        return _serve(
+            learners, weights, n_updates, learning_rate, scheme, k, deadline, on_update or (lambda version: None)
+        )
     finally:
         for learner in learners:
             learner.end()
@@ -164,7 +169,14 @@ def _start_together(learners: list[_Learner], weights: np.ndarray, deadline: flo
 
 
 def _serve(
-    learners: list[_Learner], weights: np.ndarray, n_updates: int, learning_rate: float, scheme: str, k: int, deadline
+    learners: list[_Learner],
+    weights: np.ndarray,
+    n_updates: int,
+    learning_rate: float,
+    scheme: str,
+    k: int,
+    deadline: float,
+    on_update: Callable[[int], None],
 ) -> Run:
     """The server's loop: take what arrives, update, let the senders read."""
     start = now = _start_together(learners, weights, deadline)
@@ -200,6 +212,7 @@ def _serve(
                 else:
                     one.read(weights, version)
             group = []
+            on_update(version)
             if version == n_updates:
                 break
     log = pd.DataFrame(rows, columns=["time", "learner", "gradient", "read_version", "version", "seconds"])

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 
 def constant_staleness_bound(staleness: ArrayLike) -> np.ndarray:
-    """The c below which ``w[v + 1] = w[v] - c * w[v - staleness]`` tends to 0: ``2 sin(pi / (2 (2 staleness + 1)))``."""
+    """The c below which ``w[v + 1] = w[v] - c * w[v - staleness]`` tends to 0: 2 sin(pi / (2 (2 staleness + 1)))."""
     return 2 * np.sin(np.pi / (2 * (2 * np.asarray(staleness) + 1)))
 
 

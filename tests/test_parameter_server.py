@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -154,17 +153,18 @@ def test_a_learner_killed_in_the_middle_is_left_out_and_the_others_go_on(start_m
     assert_laws(run, task, 0.01)
 
 
-def test_a_learner_killed_from_outside_by_its_pid():
-    def kill_the_second():
-        time.sleep(0.3)
-        os.kill(next(p.pid for p in multiprocessing.active_children() if p.name == "learner 2"), signal.SIGKILL)
+@pytest.mark.parametrize("at", [1, 100])
+def test_a_learner_killed_from_outside_by_its_pid(at):
+    def kill_the_second(version):
+        if version == at:
+            os.kill(next(p.pid for p in multiprocessing.active_children() if p.name == "learner 2"), signal.SIGKILL)
 
-    killer = threading.Thread(target=kill_the_second)
-    killer.start()
-    times = [[0.01] * 500] * 3
-    run = run_parameter_server(Quadratic(), 3, 200, learning_rate=0.01, compute_times=times, start_method="fork")
-    killer.join()
-    assert list(run.lost) == [2] and len(run.log) == 200
+    run = run_parameter_server(
+        Quadratic(), 3, 300, learning_rate=0.01, start_method="fork", on_update=kill_the_second,
+        compute_times=[[0.002] * 500] * 3,
+    )  # fmt: skip
+    assert list(run.lost) == [2] and len(run.log) == 300
+    assert run.log["learner"].iloc[at + 20 :].isin([1, 3]).all()
     assert_laws(run, Quadratic(), 0.01)
 
 
