@@ -1,4 +1,4 @@
-"""Rules about learning rates: the ramp and what finders read from it, the bounds of a cycle, schedules, and bins."""
+"""Rules about learning rates: the ramp, the bounds of a cycle, schedules, and means over bins of samples."""
 
 from __future__ import annotations
 
@@ -76,102 +76,6 @@ def learning_rate_ramp(
     chosen = Settings(batch_sizes=[batch_size] * iterations, learning_rate=first, schedule=ramp, **settings)
     run = train(copy.deepcopy(model), train_data, None, chosen, device=device)
     return run.history[["iteration", "learning_rate", "train_loss", "train_accuracy"]]
-
-
-def suggest_learning_rates(ramp: pd.DataFrame) -> pd.Series:
-    """The learning rates that two widely used finders would suggest from one curve of `learning_rate_ramp`.
-
-    Each rule is applied with its finder's own smoothing, trimming and stopping at their defaults.
-
-    - fastai smooths by an exponential moving average (0.98, corrected for its start), stops at 4 times the smallest
-      smoothed loss, and leaves out the first tenth and the last 5 iterations. *valley* is the middle of
-      a stretch that ends where the longest falling subsequence ends, with as many iterations as that has members;
-      *steep* is where the loss falls fastest per logarithm of the rate; *minimum / 10* a tenth of the rate of the
-      smallest loss; *slide* the last place, going left from the end, whose slope differs by more than 0.005 from that
-      15 iterations to its right.
-    - pytorch-lr-finder smooths by a moving average with 5 % for the new loss, stops at 5 times the smallest, leaves out
-      the first 10 and the last 5 iterations, and takes the steepest fall per iteration.
-
-    Parameters
-    ----------
-    ramp : DataFrame
-        One row an iteration, with columns learning_rate, rising by equal ratios, and train_loss.
-
-    Returns
-    -------
-    Series
-        Suggested learning rates, by the name of the finder and its rule.
-
-    Raises
-    ------
-    ArgumentError
-        If a column is missing, the rates do not rise, or fewer than 20 iterations are left before the loss diverges.
-
-    References
-    ----------
-    fastai 2.8, callback/schedule.py; torch-lr-finder 0.2.2, lr_finder.py.
-    """
-    missing = {"learning_rate", "train_loss"} - set(ramp.columns)
-    if missing:
-        raise ArgumentError(f"ramp lacks the column {', '.join(sorted(missing))}; it has {', '.join(ramp.columns)}")
-    rates, losses = ramp["learning_rate"].to_numpy(), ramp["train_loss"]
-    if not (np.diff(rates) > 0).all():
-        raise ArgumentError("ramp must hold learning rates that rise from one iteration to the next")
-    smoothed = _until_divergence(losses.ewm(alpha=0.02).mean().to_numpy(), 4)
-    part = slice(len(ramp) // 10, max(len(smoothed) - 5, 0))
-    x, y = rates[part], smoothed[part]
-    _check_length(x)
-    fastai = {
-        "valley": _valley(y),
-        "steep": int(np.argmin(np.diff(y) / np.diff(np.log(x)))),
-        "minimum / 10": int(np.argmin(y)),
-        "slide": _slide(y),
-    }
-    suggestions = {f"fastai, {rule}": x[index] for rule, index in fastai.items()}
-    suggestions["fastai, minimum / 10"] /= 10
-
-    smoothed = _until_divergence(losses.ewm(alpha=0.05, adjust=False).mean().to_numpy(), 5)
-    part = slice(10, max(len(smoothed) - 5, 0))
-    x, y = rates[part], smoothed[part]
-    _check_length(x)
-    suggestions["pytorch-lr-finder, steepest"] = x[np.argmin(np.gradient(y))]
-    return pd.Series(suggestions, name="learning_rate")
-
-
-def _until_divergence(smoothed: np.ndarray, factor: float) -> np.ndarray:
-    """A smoothed loss up to the first value that is not finite or exceeds the smallest so far by a factor, included."""
-    with np.errstate(invalid="ignore"):
-        over = ~np.isfinite(smoothed) | (smoothed > factor * np.minimum.accumulate(smoothed))
-    return smoothed[: int(np.argmax(over)) + 1] if over.any() else smoothed
-
-
-def _check_length(rates: np.ndarray) -> None:
-    if len(rates) < 20:
-        raise ArgumentError(
-            f"ramp has {len(rates)} iterations before the loss diverges, less those that the finders leave out: "
-            "take more iterations, or a smaller lr_end"
-        )
-
-
-def _valley(losses: np.ndarray) -> int:
-    """fastai's index: the middle of a stretch as long as the longest falling subsequence, and ending with it."""
-    lengths = np.ones(len(losses), dtype=int)  # of the longest falling subsequence that ends here
-    for i in range(1, len(losses)):
-        lengths[i] += np.max(lengths[:i], where=losses[:i] > losses[i], initial=0)
-    end = int(np.argmax(lengths))  # the first of the longest
-    length = int(lengths[end])
-    return end - length + length // 3 + length // 6 if length > 1 else 0
-
-
-def _slide(losses: np.ndarray, distance: int = 15, threshold: float = 0.005) -> int:
-    """fastai's index: from the right, the first place whose slope is within a threshold of that further right."""
-    slope = np.gradient(losses)
-    left = len(losses) - 1 - distance
-    found = left
-    while left >= 0 and abs(slope[left + distance] - slope[left]) > threshold:
-        found = left
-        left -= 1
-    return found
 
 
 class LearningRateBounds(NamedTuple):
@@ -256,23 +160,26 @@ def candidate_losses(history: pd.DataFrame) -> pd.Series:
 
     Takes what `select_bounds` takes. A candidate that diverged has the loss infinity.
     """
+    return pd.Series({rate: _final_loss(rows) for rate, rows in history.groupby("learning_rate")}, name="train_loss")
 
-    def final_loss(rows: pd.DataFrame) -> float:
-        if len(rows) > 1:
-            if "epoch" not in rows:
-                raise ArgumentError(
-                    f"history has {len(rows)} rows for one learning rate and no column epoch to order them"
-                )
-            rows = rows.sort_values("epoch")
-            if math.isfinite(rows["train_loss"].iloc[-1]):
-                rows = rows[rows["epoch"] > rows["epoch"].iloc[-1] - 1]
-        last = rows.iloc[-1]
-        if math.isfinite(last.get("test_accuracy", math.nan)) and not math.isfinite(last["test_loss"]):
-            return math.inf
-        loss = rows["train_loss"].mean(skipna=False)
-        return loss if math.isfinite(loss) else math.inf
 
-    return pd.Series({rate: final_loss(rows) for rate, rows in history.groupby("learning_rate")}, name="train_loss")
+def last_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a history whose iterations end within its last epoch."""
+    return history[history["epoch"] > history["epoch"].iloc[-1] - 1]
+
+
+def _final_loss(rows: pd.DataFrame) -> float:
+    """Mean loss of one candidate over its last epoch; infinity if it diverged."""
+    if len(rows) > 1:
+        if "epoch" not in rows:
+            raise ArgumentError(f"history has {len(rows)} rows for one learning rate and no column epoch to order them")
+        rows = rows.sort_values("epoch")
+        rows = last_epoch(rows) if math.isfinite(rows["train_loss"].iloc[-1]) else rows.tail(1)
+    last = rows.iloc[-1]
+    if math.isfinite(last.get("test_accuracy", math.nan)) and not math.isfinite(last["test_loss"]):
+        return math.inf
+    loss = rows["train_loss"].mean(skipna=False)
+    return loss if math.isfinite(loss) else math.inf
 
 
 def scheduled_learning_rates(

@@ -136,7 +136,7 @@ def train(
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 500,
     description: str = "",
-    progress: bool | None = None,
+    progress: bool | str | None = None,
 ) -> TrainingRun:
     """Train a classifier in place by stochastic gradient descent on cross-entropy.
 
@@ -160,8 +160,8 @@ def train(
         the start. Schedules are told apart by class and plain settings, not by the functions in them.
     description : str
         Label of the progress bar.
-    progress : bool, optional
-        Default: a progress bar if the error stream is a terminal.
+    progress : bool or "lines", optional
+        Default: a progress bar if the error stream is a terminal. "lines": a line a minute instead of a bar.
 
     Returns
     -------
@@ -228,6 +228,9 @@ class Training:
             plain = {k: v for k, v in self.scheduler.state_dict().items() if isinstance(v, _PLAIN)}
             self.identity["schedule"] = f"{type(self.scheduler).__name__} {plain}"
         self.order = _ShuffledOrder(len(self.images), settings.seed)
+        # A GPU would stand still while its loss is waited for: there it is read, and a divergence found, only now and
+        # then. On a CPU it is read before every step, so that a diverged model keeps its last finite weights.
+        self.read_every = 1 if self.device.type == "cpu" else READ_EVERY
         self.history: list[list[float]] = []  # rows of HISTORY_COLUMNS
         self.unread: list[list] = []  # the last of them, whose loss and accuracy are still tensors on the device
         self.diverged, self.training_seconds, self.begin = False, 0.0, time.perf_counter()
@@ -271,9 +274,7 @@ class Training:
         row = [len(self.history) + 1, seen, seen / len(self.images), rate, batch_size]
         self.history.append([*row, loss, accuracy, math.nan, math.nan])
         self.unread.append(self.history[-1])
-        # A GPU would stand still while its loss is waited for: there it is read, and a divergence found, only now and
-        # then. On a CPU it is read before the step, so that a diverged model keeps its last finite weights.
-        if self.device.type == "cpu" or self.milestone or len(self.history) % READ_EVERY == 0:
+        if self.milestone or len(self.history) % self.read_every == 0:
             self._read()
         if not self.diverged:
             self.optimizer.step()
@@ -342,10 +343,13 @@ class Training:
         self.diverged, self.training_seconds = state["diverged"], state["training_seconds"]
         self.begin = time.perf_counter() - state["seconds"]
 
-    def progress_bar(self, description: str, progress: bool | None) -> tqdm:
-        disable = None if progress is None else not progress
+    def progress_bar(self, description: str, progress: bool | str | None) -> tqdm:
         total = sum(self.settings.batch_sizes)
-        return tqdm(total=total, initial=self.samples_seen, unit="images", desc=description or None, disable=disable)
+        what = {"total": total, "initial": self.samples_seen, "unit": "images", "desc": description or None}
+        if progress == "lines":
+            shape = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left{postfix}"
+            return tqdm(**what, file=_Lines(), mininterval=60, maxinterval=math.inf, miniters=1, bar_format=shape)
+        return tqdm(**what, disable=None if progress is None else not progress)
 
     def show(self, bar: tqdm, batch_size: int) -> None:
         """Move the bar on, with the last loss that has been read."""
@@ -408,6 +412,17 @@ def check_momentum(scheduler: lr_scheduler.LRScheduler, momentum: float) -> None
             f"schedule: {type(scheduler).__name__} would change the momentum from the {momentum:g} that is asked for: "
             "give it cycle_momentum=False"
         )
+
+
+class _Lines:
+    """Where a progress bar goes that is to be read in a log: its states as lines of the output."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            print(text.strip(), flush=True)
+
+    def flush(self) -> None:
+        pass
 
 
 class _ShuffledOrder:

@@ -34,6 +34,12 @@ def linear(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
 
 
+def deep() -> nn.Module:
+    """Diverges at huge rates only after its weights have moved."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 36), nn.Linear(36, 4))
+
+
 def convolutional(seed: int = 0) -> nn.Module:
     """Everything that has a state: convolution, batch norm with running statistics, and dropout's random numbers."""
     torch.manual_seed(seed)

@@ -1,30 +1,25 @@
-"""Rules about learning rates: the ramp, what finders suggest, the bounds, schedules, the noise scale."""
+"""Rules about learning rates: the ramp, the bounds, schedules, and means over bins of samples."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import CyclicLR, MultiStepLR
-from torch_lr_finder import LRFinder
 
-from lib import learning_rates
 from lib.learning_rates import (
     candidate_losses,
     learning_rate_ramp,
     mean_by_samples,
     scheduled_learning_rates,
     select_bounds,
-    suggest_learning_rates,
 )
 from tests.small_trainings import convolutional, images, linear, one_thread, same_weights, short  # noqa: F401
 
@@ -67,113 +62,6 @@ def test_ramp_ends_where_the_loss_diverges() -> None:
 def test_senseless_ramps_are_refused_by_name(change: dict, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         learning_rate_ramp(linear(), images(40), **({"lr_start": 1e-5, "lr_end": 1.0, "iterations": 5} | change))
-
-
-def synthetic_ramp(losses: np.ndarray, lr_start: float = 1e-7, lr_end: float = 10.0) -> pd.DataFrame:
-    return pd.DataFrame({"learning_rate": np.geomspace(lr_start, lr_end, len(losses)), "train_loss": losses})
-
-
-def noisy_valley(seed: int, n: int = 100) -> np.ndarray:
-    """Flat, falling, rising steeply, with noise."""
-    x = np.linspace(0, 1, n)
-    rng = np.random.default_rng(seed)
-    fall = 1.8 / (1 + np.exp(-25 * (x - rng.uniform(0.4, 0.7))))
-    return 2.3 - fall + np.exp(30 * (x - rng.uniform(0.85, 1))) + rng.normal(0, 0.05, n)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_steepest_is_what_pytorch_lr_finder_itself_suggests(
-    seed: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    ramp = synthetic_ramp(noisy_valley(seed))
-    losses = iter(ramp["train_loss"])
-    model = nn.Linear(1, 1)
-    finder = LRFinder(
-        model,
-        torch.optim.SGD(model.parameters(), 1e-7),
-        lambda scores, _: 0 * scores.sum() + next(losses),
-        device="cpu",
-    )
-    monkeypatch.setattr("torch_lr_finder.lr_finder.tqdm", lambda steps, **_: steps)
-    batches = torch.utils.data.DataLoader([(torch.zeros(1), 0)] * 100)
-    finder.range_test(batches, end_lr=10, num_iter=100)
-    _, suggested = finder.plot(ax=SimpleNamespace(**dict.fromkeys(PLOTTED, lambda *_, **__: None)))
-    assert suggest_learning_rates(ramp)["pytorch-lr-finder, steepest"] == pytest.approx(suggested, rel=0.03)
-    capsys.readouterr()
-
-
-PLOTTED = ("plot", "scatter", "legend", "set_xscale", "set_xlabel", "set_ylabel")
-
-
-def test_rules_of_fastai_on_a_slow_rise_a_fall_and_a_rise() -> None:
-    losses = np.concatenate([np.linspace(2.9, 3, 30), np.linspace(3, 1, 41)[1:], np.linspace(1, 2.5, 31)[1:]])
-    ramp = synthetic_ramp(losses)
-    weights = [np.array([0.98 ** (i - j) for j in range(i + 1)]) for i in range(100)]
-    smoothed = np.array([(w * losses[: i + 1]).sum() / w.sum() for i, w in enumerate(weights)])[10:95]
-    rates = ramp["learning_rate"].to_numpy()[10:95]
-    suggested = suggest_learning_rates(ramp)
-    assert suggested["fastai, minimum / 10"] == pytest.approx(rates[smoothed.argmin()] / 10)
-    assert suggested["fastai, steep"] == pytest.approx(rates[np.diff(smoothed).argmin()])
-    length = smoothed.argmin() - smoothed.argmax() + 1
-    assert suggested["fastai, valley"] == pytest.approx(
-        rates[smoothed.argmin() - length + length // 3 + length // 6], rel=1e-9
-    )
-
-
-@settings(max_examples=100, deadline=None)
-@given(losses=st.lists(st.integers(0, 6), min_size=2, max_size=9))
-def test_valley_ends_with_the_longest_falling_subsequence(losses: list[int]) -> None:
-    subsequences = [
-        chosen
-        for size in range(1, len(losses) + 1)
-        for chosen in itertools.combinations(range(len(losses)), size)
-        if all(losses[a] > losses[b] for a, b in itertools.pairwise(chosen))
-    ]
-    length = max(map(len, subsequences))
-    end = min(chosen[-1] for chosen in subsequences if len(chosen) == length)
-    expected = end - length + length // 3 + length // 6 if length > 1 else 0
-    assert learning_rates._valley(np.array(losses, dtype=float)) == expected
-
-
-def test_slide_stops_where_the_slope_changes_little_from_the_right() -> None:
-    losses = np.concatenate([np.full(60, 1.0), np.linspace(1, 3, 41)[1:]])  # slope 0, then 0.05
-    index = learning_rates._slide(losses)
-    slope = np.gradient(losses)
-    assert abs(slope[-1] - slope[-16]) <= 0.005  # at the end the slope is constant: it stops at once
-    assert index == len(losses) - 16
-    kinked = np.concatenate([losses, 3 + np.linspace(0, 3, 16)[1:]])  # the last 15 are steeper
-    index = learning_rates._slide(kinked)
-    slope = np.gradient(kinked)
-    assert abs(slope[index + 15] - slope[index]) > 0.005 >= abs(slope[index + 14] - slope[index - 1])
-
-
-def test_suggestions_end_where_the_loss_diverges_and_do_not_depend_on_what_follows() -> None:
-    losses = noisy_valley(0)
-    losses[80:] = np.geomspace(50, 1e6, 20)
-    longer = np.concatenate([losses, np.geomspace(1e7, 1e20, 10)])
-    rates = np.geomspace(1e-7, 100, 110)
-    one, other = (
-        suggest_learning_rates(pd.DataFrame({"learning_rate": rates[: len(y)], "train_loss": y}))
-        for y in (losses, longer)
-    )
-    names = [name for name in one.index if name.startswith("pytorch")]  # fastai's first tenth depends on the length
-    pd.testing.assert_series_equal(one[names], other[names])
-    assert (other < rates[81]).all()
-
-
-@pytest.mark.parametrize(
-    ("ramp", "named"),
-    [
-        (pd.DataFrame({"learning_rate": [1.0]}), "train_loss"),
-        (pd.DataFrame({"learning_rate": np.ones(50), "train_loss": np.ones(50)}), "rise"),
-        (synthetic_ramp(np.ones(25)), "more iterations"),
-        (synthetic_ramp(np.r_[np.ones(20), 1e9 * np.ones(80)]), "smaller lr_end"),
-        (synthetic_ramp(np.r_[np.ones(20), np.nan]), "more iterations"),
-    ],
-)
-def test_ramps_without_suggestions_are_refused_with_the_reason(ramp: pd.DataFrame, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        suggest_learning_rates(ramp)
 
 
 RATES = np.logspace(-9, 1, 10)

@@ -30,8 +30,8 @@ from lib.arguments import ArgumentError
 from lib.checkpoints import load_checkpoint
 from lib.datasets import load_fashion_mnist
 from lib.inception import ConvModule, DownsampleModule, InceptionModule
-from lib.training import HISTORY_COLUMNS, choose_precision, evaluate, predict, seeded
-from tests.small_trainings import convolutional, images, linear, one_thread, same_weights, short  # noqa: F401
+from lib.training import HISTORY_COLUMNS, Settings, Training, choose_precision, evaluate, predict, seeded
+from tests.small_trainings import convolutional, deep, images, linear, one_thread, same_weights, short  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -355,7 +355,7 @@ TRAIN_AND_STORE = """
     from functools import partial
     from torch.optim.lr_scheduler import CyclicLR
     from lib import training
-    from tests.small_trainings import convolutional, images
+    from tests.small_trainings import convolutional, deep, images
 
     torch.set_num_threads(1)
     directory, when, nth = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -488,3 +488,27 @@ def test_large_batches_are_saved_by_samples(tmp_path: Path, monkeypatch: pytest.
     settings = {"batch_sizes": [64] * 8, "checkpoint": tmp_path / "run.pt"}
     short(linear(), images(64), **settings, evaluate_every=192, checkpoint_every=1000)
     assert saved == [3, 6, 8]  # as samples pass 192 and 384, and at the end
+
+
+@pytest.mark.parametrize("case", [{}, {"momentum": 0.9, "micro_batch_size": 10}, {"learning_rate": 1e30}])
+def test_losses_can_be_read_now_and_then_as_on_a_gpu_and_are_the_same(
+    case: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(read_every: int) -> tuple[pd.DataFrame, bool, int]:
+        """History and divergence of 60 steps, and how often the host waited for a number."""
+        chosen = {"batch_sizes": [16] * 60, "learning_rate": 0.1, "precision": "float32", "evaluate_every": 10**6}
+        with seeded(0):
+            data = Training(deep(), images(100), None, Settings(**chosen | case), "cpu")
+            data.read_every, count = read_every, []
+            with monkeypatch.context() as patch:
+                for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
+                    original = getattr(Tensor, name)
+                    patch.setattr(Tensor, name, lambda *a, o=original: count.append(1) or o(*a))
+                for batch_size in data.batches_left():
+                    data.step(batch_size)
+        return data.outcome().history, data.diverged, len(count)
+
+    (often, diverged, waited), (seldom, also, hardly) = waits(1), waits(50)
+    pd.testing.assert_frame_equal(often, seldom, check_exact=True)
+    assert diverged == also == (case.get("learning_rate") == 1e30)
+    assert hardly <= 2 and waited >= len(often)

@@ -16,6 +16,7 @@ from torchvision.datasets import FashionMNIST
 
 from lib.datasets import SHIPPED, load_fashion_mnist
 from lib.devices import Precision, choose_precision, default_device
+from lib.experiments.units import share_cores
 from lib.inception import SmallInception
 from lib.prediction import PIXEL_MEAN, PIXEL_STD
 from lib.training import Settings, train
@@ -120,6 +121,7 @@ def main() -> None:
     if default_device().type != "cpu":
         return  # one training fills a graphics card
     cores = os.cpu_count()
+    share_cores()
     with Parallel(n_jobs=cores) as parallel:  # its processes start in the call that is not counted
         multiplying, ours = alternate(multiply, partial(train_side_by_side, parallel, cores))
     peak, rate = 2 * SIZE**3 * PRODUCTS / multiplying / 1e9, cores * images / ours

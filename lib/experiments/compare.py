@@ -1,0 +1,197 @@
+"""Comparisons of finished experiments, seed by seed: differences, intervals, p-values corrected for their number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lib.arguments import ArgumentError
+from lib.experiments.plan import PROFILES, stages
+from lib.experiments.results import check_one_kind
+from lib.learning_rates import mean_by_samples
+
+Groups = Mapping[str, Sequence[dict]]
+
+
+def paired_differences(
+    groups: Groups,
+    pairs: str | Sequence[tuple[str, str]],
+    quantities: str | Sequence[str] = "test_accuracy",
+    *,
+    across_precisions: bool = False,
+) -> pd.DataFrame:
+    """Differences between groups of results, seed by seed, with a 95 % interval of Student's t.
+
+    Runs of one seed share their initial weights and the order of images, whatever their batches.
+
+    Parameters
+    ----------
+    groups : mapping of label to results
+        Finished units of one profile, as from `load_results`; in each group one of a seed.
+    pairs : str or sequence of (label, reference)
+        Which to compare; a label alone is the reference of all others.
+    quantities : str or sequence of str
+        Keys of a result's summary.
+    across_precisions : bool
+        Whether groups of different precisions may be compared, because that is the question.
+
+    Returns
+    -------
+    DataFrame, one row a comparison
+        group, reference, quantity; seeds (those that both have), difference (mean, group less reference), sd (of the
+        differences), low and high (ends of the interval), p (two-sided, of the paired t-test), p_holm (Holm's
+        correction over all rows of this table), NaN for fewer than two seeds; and verdict: "higher", "lower", "not
+        distinguishable" (the interval holds 0), "one seed: no verdict", or "no seed in common".
+
+    Raises
+    ------
+    ArgumentError
+        For an unknown label, two results of one seed in a group, or a result without such a quantity.
+    ValueError
+        If the results mix profiles, precisions or kinds of device.
+
+    References
+    ----------
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+    """
+    _check_groups(groups, across_precisions)
+    quantities = [quantities] if isinstance(quantities, str) else list(quantities)
+    values = {
+        (label, quantity): pd.Series({result["seed"]: _value(result, quantity) for result in results})
+        for label, results in groups.items()
+        for quantity in quantities
+    }
+    rows = [
+        {"group": label, "reference": reference, "quantity": quantity}
+        | _paired(values[label, quantity], values[reference, quantity])
+        for label, reference in _pairs(pairs, groups)
+        for quantity in quantities
+    ]
+    return _with_holm(pd.DataFrame(rows))
+
+
+def stage_means(groups: Groups, column: str = "train_loss") -> pd.DataFrame:
+    """Means over the samples of each stage of batch-growth and lr-decay (see `stages`).
+
+    Parameters
+    ----------
+    groups : mapping of label to results
+        See `paired_differences`.
+    column : str
+        Of a history: train_loss or train_accuracy.
+
+    Returns
+    -------
+    DataFrame, one row a stage, one column a label and seed
+        The index is the batch size that batch-growth has in the stage. A row of the thinned history counts to the
+        stage in which it ends.
+
+    Raises
+    ------
+    ArgumentError, ValueError
+        As `paired_differences`.
+    """
+    profile = _check_groups(groups, across_precisions=True)
+    parts = stages(PROFILES[profile].arm_samples, PROFILES[profile].largest_batch)
+    ends = np.cumsum([samples for _, samples in parts])
+    means = {
+        (label, result["seed"]): mean_by_samples(result["history"], ends, column).reindex(ends).to_numpy()
+        for label, results in groups.items()
+        for result in sorted(results, key=lambda result: result["seed"])
+    }
+    table = pd.DataFrame(means, index=pd.Index([batch for batch, _ in parts], name="batch"))
+    return table.rename_axis(columns=("group", "seed"))
+
+
+def stage_differences(groups: Groups, group: str, reference: str, column: str = "train_loss") -> pd.DataFrame:
+    """Stage by stage, a mean of one group less that of another, seed by seed.
+
+    Returns
+    -------
+    DataFrame, one row a stage
+        value and reference_value (means over the seeds that both have), then the columns of `paired_differences`, with
+        Holm's correction over the stages.
+
+    Raises
+    ------
+    ArgumentError, ValueError
+        As `paired_differences`, and if the two have no seed in common.
+    """
+    ((label, other),) = _pairs([(group, reference)], groups)
+    chosen = {name: groups[name] for name in (label, other)}
+    _check_groups(chosen, across_precisions=False)
+    means = stage_means(chosen, column)
+    one, two = means[label], means[other]
+    common = one.columns.intersection(two.columns)
+    if common.empty:
+        raise ArgumentError(f"{label} and {other} have no seed in common")
+    rows = [
+        {"value": one.loc[batch, common].mean(), "reference_value": two.loc[batch, common].mean()}
+        | _paired(one.loc[batch], two.loc[batch])
+        for batch in means.index
+    ]
+    return _with_holm(pd.DataFrame(rows, index=means.index))
+
+
+def _check_groups(groups: Groups, across_precisions: bool) -> str:
+    """The one profile of all results; or what is wrong with them."""
+    for label, results in groups.items():
+        seeds = [result["seed"] for result in results]
+        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if twice:
+            raise ArgumentError(
+                f"groups: {label!r} holds two results of seed {twice[0]}; give them labels of their own"
+            )
+        check_one_kind(results)
+    everything = [result for results in groups.values() for result in results]
+    check_one_kind(everything, across_precisions=across_precisions)
+    profiles = sorted({result["profile"] for result in everything})
+    if len(profiles) != 1:
+        raise ValueError(f"results must be of one profile, not of {' and '.join(profiles) or 'none'}")
+    return profiles[0]
+
+
+def _pairs(pairs: str | Sequence[tuple[str, str]], groups: Groups) -> list[tuple[str, str]]:
+    """(label, reference) of every comparison."""
+    if isinstance(pairs, str):
+        pairs = [(label, pairs) for label in groups if label != pairs] or [(pairs, pairs)]
+    unknown = [label for pair in pairs for label in pair if label not in groups]
+    if unknown:
+        raise ArgumentError(
+            f"pairs must name labels of groups ({', '.join(groups) or 'there are none'}), not {unknown[0]!r}"
+        )
+    return list(pairs)
+
+
+def _value(result: dict, quantity: str) -> float:
+    value = result["summary"].get(quantity)
+    if value is None:
+        raise ArgumentError(f"{result['unit']} has no {quantity!r}; its summary has {', '.join(result['summary'])}")
+    return value
+
+
+def _paired(one: pd.Series, other: pd.Series) -> dict:
+    """Student's paired t of two series over the seeds that both have."""
+    one, other = one.align(other, join="inner")
+    differences, n = one - other, len(one)
+    row = {"seeds": n, "difference": differences.mean(), "sd": differences.std(ddof=1)}
+    if n < 2:
+        return row | {"low": np.nan, "high": np.nan, "p": np.nan, "verdict": FEW[n]}
+    test = stats.ttest_rel(one, other)
+    low, high = test.confidence_interval(0.95)
+    verdict = "higher" if low > 0 else "lower" if high < 0 else "not distinguishable"
+    return row | {"low": low, "high": high, "p": test.pvalue, "verdict": verdict}
+
+
+FEW = ("no seed in common", "one seed: no verdict")
+
+
+def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with Holm's p-values: the k-th smallest of n times n - k + 1, and none below one before it."""
+    p = table["p"].dropna().sort_values()
+    corrected = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected.reindex(table.index))
+    return table
