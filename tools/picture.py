@@ -1,6 +1,6 @@
 """Take the picture of the book that the README shows: book/_static/book.png, from the pages that `make book` built.
 
-python tools/picture.py
+.venv/bin/python -m tools.picture
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ def main() -> None:
         for scheme in ("light", "dark"):
             page = browser.new_context(viewport={"width": 1280, "height": 860}, color_scheme=scheme).new_page()
             page.goto(PAGE.as_uri())
-            page.wait_for_selector(f"{PLACE} .main-svg")
-            page.locator(PLACE).evaluate("figure => scrollTo(0, figure.getBoundingClientRect().top + scrollY - 170)")
+            figure = page.locator(PLACE).first
+            figure.evaluate("figure => scrollTo(0, figure.getBoundingClientRect().top + scrollY - 170)")
+            page.wait_for_selector(f"{PLACE} .main-svg")  # drawn when it comes near
             page.wait_for_timeout(1000)
             halves.append(Image.open(io.BytesIO(page.screenshot())))
         browser.close()
