@@ -459,7 +459,7 @@ def test_p_values_are_corrected_by_holm_over_all_comparisons_of_a_call() -> None
     [
         ([0.02, 0.021, 0.019], "higher"),
         ([-0.02, -0.021, -0.019], "lower"),
-        ([0.02, -0.021, 0.019], "not distinguishable"),
+        ([0.02, -0.021, 0.019], "not separable"),
         ([0.5], "one seed: no verdict"),
         ([], "no seed in common"),
     ],

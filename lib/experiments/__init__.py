@@ -4,7 +4,7 @@ A unit is one training run: a candidate learning rate, or one seed of an arm. `p
 `units` trains them, `results` stores and reads what came out, `status` says how far they are, `compare` what they say.
 """
 
-from lib.experiments.compare import paired_differences, stage_differences, stage_means
+from lib.experiments.compare import common_stage_means, holm, paired_differences, stage_differences, stage_means
 from lib.experiments.plan import (
     ARMS,
     CANDIDATES,
@@ -29,6 +29,8 @@ __all__ = [
     "MissingResults",
     "Profile",
     "Unit",
+    "common_stage_means",
+    "holm",
     "load_results",
     "paired_differences",
     "plan",

@@ -14,6 +14,34 @@ from lib.experiments.results import check_one_kind
 from lib.learning_rates import mean_by_samples
 
 Groups = Mapping[str, Sequence[dict]]
+LEVEL = 0.05  # of the corrected p, below which two groups are called separable
+FEW = ("no seed in common", "one seed: no verdict")
+
+
+def holm(p: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
+    """p-values corrected for how many there are: the k-th smallest of n times n - k + 1, none below one before it.
+
+    The chance of even one false finding among all of them then stays below the level.
+
+    Parameters
+    ----------
+    p : Series or array (n,)
+        NaN, where nothing was tested, stays NaN and is not counted.
+
+    References
+    ----------
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+
+    Examples
+    --------
+    >>> holm(np.array([0.04, 0.01])).tolist()
+    [0.04, 0.02]
+    """
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN is sorted to the end
+    corrected = np.full(values.shape, np.nan)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)))
+    return pd.Series(corrected, p.index, name=p.name) if isinstance(p, pd.Series) else corrected
 
 
 def paired_differences(
@@ -42,9 +70,9 @@ def paired_differences(
     -------
     DataFrame, one row a comparison
         group, reference, quantity; seeds (those that both have), difference (mean, group less reference), sd (of the
-        differences), low and high (ends of the interval), p (two-sided, of the paired t-test), p_holm (Holm's
-        correction over all rows of this table), NaN for fewer than two seeds; and verdict: "higher", "lower", "not
-        distinguishable" (the interval holds 0), "one seed: no verdict", or "no seed in common".
+        differences), low and high (ends of the interval, which is of this comparison alone), p (two-sided, of the
+        paired t-test), p_holm (see `holm`; over all rows of this table), NaN for fewer than two seeds; and verdict, by
+        p_holm: "higher", "lower", "not separable", "one seed: no verdict", or "no seed in common".
 
     Raises
     ------
@@ -52,10 +80,6 @@ def paired_differences(
         For an unknown label, two results of one seed in a group, or a result without such a quantity.
     ValueError
         If the results mix profiles, precisions or kinds of device.
-
-    References
-    ----------
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
     """
     _check_groups(groups, across_precisions)
     quantities = [quantities] if isinstance(quantities, str) else list(quantities)
@@ -70,7 +94,7 @@ def paired_differences(
         for label, reference in _pairs(pairs, groups)
         for quantity in quantities
     ]
-    return _with_holm(pd.DataFrame(rows))
+    return _with_verdicts(pd.DataFrame(rows))
 
 
 def stage_means(groups: Groups, column: str = "train_loss") -> pd.DataFrame:
@@ -94,16 +118,13 @@ def stage_means(groups: Groups, column: str = "train_loss") -> pd.DataFrame:
     ArgumentError, ValueError
         As `paired_differences`.
     """
-    profile = _check_groups(groups, across_precisions=True)
-    parts = stages(PROFILES[profile].arm_samples, PROFILES[profile].largest_batch)
-    ends = np.cumsum([samples for _, samples in parts])
+    batches, ends = _stage_ends(_check_groups(groups, across_precisions=True))
     means = {
         (label, result["seed"]): mean_by_samples(result["history"], ends, column).reindex(ends).to_numpy()
         for label, results in groups.items()
         for result in sorted(results, key=lambda result: result["seed"])
     }
-    table = pd.DataFrame(means, index=pd.Index([batch for batch, _ in parts], name="batch"))
-    return table.rename_axis(columns=("group", "seed"))
+    return pd.DataFrame(means, index=batches).rename_axis(columns=("group", "seed"))
 
 
 def stage_differences(groups: Groups, group: str, reference: str, column: str = "train_loss") -> pd.DataFrame:
@@ -113,7 +134,8 @@ def stage_differences(groups: Groups, group: str, reference: str, column: str = 
     -------
     DataFrame, one row a stage
         value and reference_value (means over the seeds that both have), then the columns of `paired_differences`, with
-        Holm's correction over the stages.
+        Holm's correction over the stages. A stage in which both are the same training has no p, is not counted among
+        the comparisons, and has the verdict "the same".
 
     Raises
     ------
@@ -133,7 +155,48 @@ def stage_differences(groups: Groups, group: str, reference: str, column: str = 
         | _paired(one.loc[batch], two.loc[batch])
         for batch in means.index
     ]
-    return _with_holm(pd.DataFrame(rows, index=means.index))
+    return _with_verdicts(pd.DataFrame(rows, index=means.index))
+
+
+def common_stage_means(trainings: Mapping[str, dict], column: str = "train_loss") -> pd.DataFrame:
+    """Means over those samples of each stage that all of a few trainings have seen, also of one without stages.
+
+    It holds arms against a training that changes neither rate nor batch and may be shorter.
+
+    Parameters
+    ----------
+    trainings : mapping of label to result
+        Of one profile and one seed.
+    column : str
+        See `stage_means`.
+
+    Returns
+    -------
+    DataFrame, one row a stage, one column a label
+        Up to the end of the shortest training, by which the last stage may be cut.
+
+    Raises
+    ------
+    ArgumentError
+        If there are none, or profiles or seeds are mixed.
+    """
+    kinds = {(result["profile"], result["seed"]) for result in trainings.values()}
+    if len(kinds) != 1:
+        raise ArgumentError(f"trainings must be of one profile and one seed, not of {sorted(kinds) or 'none'}")
+    batches, ends = _stage_ends(*{profile for profile, _ in kinds})
+    seen = min(result["summary"]["samples_seen"] for result in trainings.values())
+    reached = np.append(ends[ends < seen], seen)
+    means = {
+        label: mean_by_samples(result["history"], reached, column).reindex(reached).to_numpy()
+        for label, result in trainings.items()
+    }
+    return pd.DataFrame(means, index=batches[: len(reached)])
+
+
+def _stage_ends(profile: str) -> tuple[pd.Index, np.ndarray]:
+    """The growing batch of each stage, and the samples seen at its end."""
+    parts = stages(PROFILES[profile].arm_samples, PROFILES[profile].largest_batch)
+    return pd.Index([batch for batch, _ in parts], name="batch"), np.cumsum([samples for _, samples in parts])
 
 
 def _check_groups(groups: Groups, across_precisions: bool) -> str:
@@ -179,19 +242,19 @@ def _paired(one: pd.Series, other: pd.Series) -> dict:
     differences, n = one - other, len(one)
     row = {"seeds": n, "difference": differences.mean(), "sd": differences.std(ddof=1)}
     if n < 2:
-        return row | {"low": np.nan, "high": np.nan, "p": np.nan, "verdict": FEW[n]}
+        return row | {"low": np.nan, "high": np.nan, "p": np.nan}
+    if not differences.any():  # the same training: nothing to test, and t would be 0 / 0
+        return row | {"low": 0.0, "high": 0.0, "p": np.nan}
     test = stats.ttest_rel(one, other)
     low, high = test.confidence_interval(0.95)
-    verdict = "higher" if low > 0 else "lower" if high < 0 else "not distinguishable"
-    return row | {"low": low, "high": high, "p": test.pvalue, "verdict": verdict}
+    return row | {"low": low, "high": high, "p": test.pvalue}
 
 
-FEW = ("no seed in common", "one seed: no verdict")
-
-
-def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with Holm's p-values: the k-th smallest of n times n - k + 1, and none below one before it."""
-    p = table["p"].dropna().sort_values()
-    corrected = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", corrected.reindex(table.index))
-    return table
+def _with_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its p-values corrected together, and what follows from each."""
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]))
+    direction = np.where(table["difference"] > 0, "higher", "lower")
+    verdict = np.where(table["p_holm"] < LEVEL, direction, "not separable")
+    verdict = np.where(table["p"].isna(), "the same", verdict)
+    few = table["seeds"].map(dict(enumerate(FEW)))
+    return table.assign(verdict=few.where(few.notna(), verdict))
