@@ -73,11 +73,14 @@ def _deformable(x: Shape, weight: Shape, *_, out_shape: Shape, **__) -> int:
 
 # operations without a formula that are known to have no products although they read a parameter, by their names
 _NO_PRODUCTS = re.compile(
-    r"norm|embedding|prelu|cat|stack|pad|roll|repeat|index|gather|take|select|copy|clone|empty|full|fill|zero|ones"
-    r"|uniform|normal|set_|reshape|view|tri[lu]|sum|mean|var|std|max|min|sort|any|all|numeric|item|_to_"
+    r"norm|embedding|prelu|rrelu|glu|loss|pool|upsample|grid_samp|cross"  # layers; an interpolation has none either
+    r"|cat|stack|pad|roll|repeat|index|gather|scatter|take|select|copy|clone|set_|reshape|view|flip|rot90|shuffle"
+    r"|im2col|col2im|diag|tri[lu]|masked|_to_"  # moving numbers
+    r"|sum|mean|var|std|max|min|median|prod|trace|sort|topk|search|bucket|any|all|numeric|item"  # statistics
+    r"|empty|full|fill|zero|ones|uniform|normal|bernoulli|multinomial"  # new numbers
 )
 # and those that have some, whatever they read
-_PRODUCTS = re.compile(r"mm|conv|cdist|fft|lstm|gru|rnn|attention|matmul|linear$|linalg_(?!.*norm)|householder|einsum")
+_PRODUCTS = re.compile(r"mm|conv|cdist|fft|lstm|gru|rnn|attention|matmul|linear$|linalg_(?!.*norm|cross)|householder")
 
 
 def count_layers(

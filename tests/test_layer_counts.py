@@ -437,6 +437,10 @@ def test_an_operation_without_a_formula_is_named_with_its_layer(function, operat
         nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)),
         nn.DataParallel(nn.Linear(4, 4)),
         Holds(lambda x, w: torch.cat([w.expand(len(x), 4), x * w.softmax(-1).sum()]).mean(0), 1, 4),
+        Holds(lambda x, w: x + F.interpolate(w[None, None], (8, 8), mode="bicubic").sum(), 4, 4),
+        Holds(lambda x, w: x + F.grid_sample(w[None, None], torch.zeros(1, 4, 4, 2), align_corners=True).sum(), 4, 4),
+        Holds(lambda x, w: x + F.unfold(w.flip(0)[None, None], 2).prod(), 4, 4),
+        Holds(lambda x, w: F.mse_loss(x.expand(4, 4), w.topk(4)[0]), 4, 4),
     ],
 )
 def test_layers_that_have_no_products_are_not_named(layer):
