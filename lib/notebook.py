@@ -5,10 +5,13 @@ Importing this module sets Matplotlib's style to ``lib/book.mplstyle`` and Plotl
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,6 +37,7 @@ COLORS = {
 
 
 SMALLEST_TEXT, NARROWEST_SCREEN = 11, 320  # pixels of the page: no text in a figure is smaller on the narrowest phone
+PLOTLY = "application/vnd.plotly.v1+json"
 DIGITS = 6  # of a number that an interactive figure draws: more than a screen shows
 
 
@@ -81,7 +85,7 @@ def show(figure, alt: str, still: Figure | None = None) -> _Shown:
     interactive = {}
     if hasattr(figure, "to_plotly_json"):
         spec = plotly_spec(figure)
-        interactive = {"application/vnd.plotly.v1+json": spec}
+        interactive = {PLOTLY: spec}
         figure = draw_still(spec) if still is None else still
     elif not isinstance(figure, Figure):
         raise TypeError(f"figure must be a Matplotlib or a Plotly figure, got {type(figure).__name__}")
@@ -152,6 +156,50 @@ def _as_list(value: dict) -> dict | list:
 def _short(digits: str) -> int | float:
     number = float(f"{float(digits):.{DIGITS}g}")
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def stored_values(notebook: str | Path) -> dict[str, object]:
+    """What the cells of another page have glued, from its stored outputs: the values by their names.
+
+    Raises
+    ------
+    OSError
+        If there is no such notebook.
+    """
+    values = {}
+    for output in _stored_outputs(notebook):
+        if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
+            (text,) = output["data"].values()
+            values[name] = ast.literal_eval("".join(text))
+    return values
+
+
+def stored_figure(notebook: str | Path, name: str) -> tuple[dict[str, object], str]:
+    """An interactive figure that another page shows, as Plotly's JSON, and its description.
+
+    Parameters
+    ----------
+    notebook : str or Path
+        The other page's notebook.
+    name : str
+        The figure's name there, in the options of its caption.
+
+    Raises
+    ------
+    KeyError
+        If that page shows no such figure.
+    """
+    for cell in json.loads(Path(notebook).read_text("utf8"))["cells"]:
+        if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == name:
+            for output in cell["outputs"]:
+                if PLOTLY in output.get("data", {}):
+                    return output["data"][PLOTLY], "".join(output["data"]["text/plain"])
+    raise KeyError(f"{notebook} shows no interactive figure named {name}")
+
+
+def _stored_outputs(notebook: str | Path) -> Iterator[dict]:
+    for cell in json.loads(Path(notebook).read_text("utf8"))["cells"]:
+        yield from cell.get("outputs", [])
 
 
 def check(statement: str, holds: bool) -> None:

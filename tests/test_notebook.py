@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from lib.notebook import check, plotly_spec, show
+from lib.notebook import check, plotly_spec, show, stored_figure, stored_values
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -128,6 +130,40 @@ def test_numbers_that_differ_by_rounding_give_the_same_figure():
     near = go.Figure(go.Scatter(y=np.array([1 + 1e-12, 0.1 + 0.2])))
     exact = go.Figure(go.Scatter(y=np.array([1.0, 0.3])))
     assert plotly_spec(near) == plotly_spec(exact)
+
+
+# what other pages have stored
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A stored notebook that glues a number and a word, and shows a figure that moves."""
+    cells = [nbformat.v4.new_code_cell("glue_values(n=2.5, word='two')"), nbformat.v4.new_code_cell("show(figure)")]
+    for name, value in (("n", "2.5"), ("word", "'two'")):
+        data, metadata = {"application/papermill.record/text/plain": value}, {"scrapbook": {"name": name}}
+        cells[0].outputs.append(nbformat.v4.new_output("display_data", data, metadata=metadata))
+    data, metadata = show(interactive(), "Three points")._repr_mimebundle_()
+    data["image/png"] = base64.b64encode(data["image/png"]).decode()
+    cells[1].outputs.append(nbformat.v4.new_output("display_data", data, metadata=metadata))
+    cells[1].metadata["mystnb"] = {"figure": {"name": "fig-points"}}
+    path = tmp_path / "page.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_values_that_another_page_has_glued_are_read_with_their_types(page):
+    assert stored_values(page) == {"n": 2.5, "word": "two"}
+
+
+def test_a_figure_of_another_page_is_shown_again_as_it_is_there(page):
+    spec, alt = stored_figure(page, "fig-points")
+    assert alt == "Three points"
+    assert bundle(show(go.Figure(spec), alt)) == bundle(show(interactive(), alt))
+
+
+def test_a_figure_that_the_other_page_lacks_is_named(page):
+    with pytest.raises(KeyError, match="shows no interactive figure named fig-x"):
+        stored_figure(page, "fig-x")
 
 
 # checks

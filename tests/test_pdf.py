@@ -22,10 +22,7 @@ def printed(site, chromium, tmp_path_factory) -> Path:
     """A copy of the built pages with the PDF made of them."""
     folder = tmp_path_factory.mktemp("printed") / "html"
     shutil.copytree(site, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pdf, "SITE", folder)
-        patch.setattr(pdf.shutil, "which", lambda name: chromium)
-        pdf.main()
+    assert pdf.print_book(folder, chromium) == folder / "book.pdf"
     return folder
 
 
@@ -36,10 +33,6 @@ def book(printed) -> pypdf.PdfReader:
 
 def titles(outline: list) -> list[str]:
     return [title for item in outline for title in (titles(item) if isinstance(item, list) else [item.title])]
-
-
-def test_the_path_is_the_last_line(printed, capfd):
-    assert (printed / "book.pdf").is_file()
 
 
 def test_every_heading_of_every_page_has_its_bookmark(site, book):
@@ -74,7 +67,7 @@ def test_pages_are_numbered_and_code_and_tables_stay_on_the_paper(book):
 def test_what_the_pages_fold_or_move_stands_open_and_still(site):
     pages = {page for page, _ in pdf.contents(CONTENTS)}
     for page, depth in pdf.contents(CONTENTS):
-        article = BeautifulSoup(pdf.article_of(page, depth, pages), "html.parser")
+        article = BeautifulSoup(pdf.article_of(site, page, depth, pages), "html.parser")
         assert not article.select("details:not([open]), script")
         shown = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser").select(
             "article .cell_output img"
@@ -89,8 +82,18 @@ def test_the_pages_link_to_it(printed):
     assert footer.find("a", href="../book.pdf").get_text() == "The whole book as one PDF"
 
 
-def test_a_missing_book_is_said(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("found", "message"), [(None, "install Chromium"), ("/bin/true", "make book")])
+def test_what_is_missing_is_said(tmp_path, monkeypatch, found, message):
     monkeypatch.setattr(pdf, "SITE", tmp_path)
-    monkeypatch.setattr(pdf.shutil, "which", lambda name: "/bin/true")
-    with pytest.raises(SystemExit, match="make book"):
+    monkeypatch.setattr(shutil, "which", lambda name: found)
+    with pytest.raises(SystemExit, match=message):
         pdf.main()
+
+
+def test_the_path_is_the_last_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "index.html").write_text("")
+    monkeypatch.setattr(pdf, "SITE", tmp_path)
+    monkeypatch.setattr(pdf, "print_book", lambda site, executable: site / "book.pdf")
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/true")
+    pdf.main()
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "book.pdf")

@@ -74,7 +74,7 @@ def anchor(page: str, name: str = "") -> str:
     return f"{page.replace('/', '-')}--{name}" if name else page.replace("/", "-")
 
 
-def point_inside(article: Tag, page: str, pages: set[str]) -> None:
+def point_inside(article: Tag, site: Path, page: str, pages: set[str]) -> None:
     """Anchors, links and pictures of a page as they are in the whole book."""
     for tag in article.find_all(id=True):
         tag["id"] = anchor(page, tag["id"])
@@ -92,11 +92,11 @@ def point_inside(article: Tag, page: str, pages: set[str]) -> None:
         elif tag.name == "a":  # a page that only the site has, such as the index
             del tag["href"]
         else:
-            tag["src"] = (SITE / target).as_uri()
+            tag["src"] = (site / target).resolve().as_uri()
 
 
-def article_of(page: str, depth: int, pages: set[str]) -> str:
-    text = (SITE / f"{page}.html").read_text("utf8")
+def article_of(site: Path, page: str, depth: int, pages: set[str]) -> str:
+    text = (site / f"{page}.html").read_text("utf8")
     article = BeautifulSoup(text, "html.parser").select_one("article")
     for tag in article.select(LEFT_OUT):
         tag.decompose()
@@ -106,40 +106,40 @@ def article_of(page: str, depth: int, pages: set[str]) -> str:
         tag["loading"] = "eager"
     for tag in article.find_all(re.compile(r"^h[1-5]$")):  # the bookmarks nest as the contents do
         tag.name = f"h{int(tag.name[1]) + depth}"
-    point_inside(article, page, pages)
+    point_inside(article, site, page, pages)
     return f'<section id="{anchor(page)}">{article.decode_contents()}</section>'
 
 
-def head_of(page: str) -> str:
+def head_of(site: Path, page: str) -> str:
     """Style sheets and mathematics of a page, as files."""
-    head = BeautifulSoup((SITE / f"{page}.html").read_text("utf8"), "html.parser").head
+    head = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser").head
     kept = []
     for tag in head.find_all(["link", "script"]):
         address = tag.get("href") or tag.get("src") or ""
         wanted = "stylesheet" in (tag.get("rel") or []) or "mathjax" in address or "MathJax" in tag.get_text()
         if wanted and address:
             tag["href" if tag.name == "link" else "src"] = (
-                (SITE / page).parent.joinpath(address.split("?")[0]).resolve().as_uri()
+                (site / page).parent.joinpath(address.split("?")[0]).resolve().as_uri()
             )
         if wanted:
             kept.append(str(tag))
     return "\n".join(kept)
 
 
-def whole_book() -> str:
+def whole_book(site: Path) -> str:
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     listed = list(contents(yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))))
     pages = {page for page, _ in listed}
     sections, entries = [], []
     for page, depth in listed:
-        sections.append(article_of(page, depth, pages))
+        sections.append(article_of(site, page, depth, pages))
         heading = BeautifulSoup(sections[-1], "html.parser").find(re.compile(r"^h[1-6]$")).get_text()
         entries.append(
             f'<li style="margin-left:{2 * depth}em"><a href="#{anchor(page)}">{html.escape(heading)}</a></li>'
         )
     title = html.escape(config["title"])
     return f"""<!doctype html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">
-<title>{title}</title>{head_of(listed[0][0])}<style>{STYLE}</style></head><body>
+<title>{title}</title>{head_of(site, listed[1][0])}<style>{STYLE}</style></head><body>
 <main class="bd-content"><article class="bd-article"><div class="title-page"><p style="font-size:2.4rem">{title}</p>
 <p>{html.escape(config["author"])}, {html.escape(str(config["copyright"]))}</p><p>{MADE}</p></div>
 <section class="contents"><h1>Contents</h1><ul>{"".join(entries)}</ul></section>
@@ -164,22 +164,18 @@ def name_bookmarks(pdf: Path, headings: list[str]) -> None:
     writer.write(pdf)
 
 
-def link_from_pages(pdf: Path) -> None:
-    for path in SITE.rglob("*.html"):
+def link_from_pages(site: Path, pdf: Path) -> None:
+    for path in site.rglob("*.html"):
         text = path.read_text("utf8")
         if PLACE in text:
             address = os.path.relpath(pdf, path.parent)
             path.write_text(text.replace(PLACE, f'<p><a href="{address}">The whole book as one PDF</a></p>'), "utf8")
 
 
-def main() -> None:
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not executable:
-        sys.exit("error: no browser to print with: install Chromium (on Debian and Ubuntu: apt install chromium)")
-    if not (SITE / "index.html").exists():
-        sys.exit("error: the book is not built: make book")
-    source, pdf = SITE.parent / "book.html", SITE / "book.pdf"
-    source.write_text(whole_book(), "utf8")
+def print_book(site: Path, executable: str) -> Path:
+    """Print the pages of a built site, put the PDF among them, and link it from their footers."""
+    source, pdf = site.parent / "book.html", site / "book.pdf"
+    source.write_text(whole_book(site), "utf8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
@@ -196,8 +192,17 @@ def main() -> None:
         browser.close()
     name_bookmarks(pdf, headings)
     source.unlink()
-    link_from_pages(pdf)
-    print(pdf)
+    link_from_pages(site, pdf)
+    return pdf
+
+
+def main() -> None:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not executable:
+        sys.exit("error: no browser to print with: install Chromium (on Debian and Ubuntu: apt install chromium)")
+    if not (SITE / "index.html").exists():
+        sys.exit("error: the book is not built: make book")
+    print(print_book(SITE, executable))
 
 
 if __name__ == "__main__":

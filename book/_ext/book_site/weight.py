@@ -28,6 +28,10 @@ FIRST_PAGE = """\
 ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
 # for results as one types, which is off
 SEARCH_SCRIPTS = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+TOGGLE = (
+    '<summary><span class="toctree-toggle" role="presentation">',
+    '<summary aria-label="Further pages"><span class="toctree-toggle" role="presentation">',
+)
 ICON_FILES = re.compile(r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),')
 ICON = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2")  # what the pages use of its 24 MB
@@ -40,10 +44,11 @@ def write_first_page(app: Sphinx) -> None:
     (Path(app.outdir) / "index.html").write_text(page, "utf8")
 
 
-def drop_unused_scripts(app: Sphinx) -> None:
+def mend_files(app: Sphinx) -> None:
+    """What no event lets one change: scripts that the theme's layout loads, and a toggle of its list without a name."""
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text("utf8")
-        light = ICON_SCRIPT.sub("", text)
+        light = ICON_SCRIPT.sub("", text).replace(*TOGGLE)
         if path.name != "search.html":
             light = SEARCH_SCRIPTS.sub("", light)
         if light != text:
@@ -95,7 +100,7 @@ def drop_unused_mathematics(app: Sphinx) -> None:
 def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         write_first_page(app)
-        drop_unused_scripts(app)
+        mend_files(app)
         keep_used_icons(app)
         drop_unused_mathematics(app)
         for unused in ("locales", "sphinx-thebe.js"):
