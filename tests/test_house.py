@@ -250,6 +250,12 @@ def test_every_link_and_file_that_the_readme_names_is_there():
             assert (ROOT / name).exists() or (ROOT / f"{name}.py").exists(), name
 
 
+def test_the_readme_names_every_module_of_the_library():
+    modules = [path for path in (ROOT / "lib").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    links = set(re.findall(r"\]\(lib/([^)]+)\)", README))
+    assert {path.name for path in modules} - {"__init__.py"} == links
+
+
 def test_every_target_of_make_that_the_readme_names_is_there_and_every_one_is_named():
     defined = set(re.search(r"^\.PHONY: (.*)", read("Makefile"), re.M).group(1).split())
     named = set(re.findall(r"(?:^    |`)make ([a-z]+)\b", README, re.M))
