@@ -53,7 +53,7 @@ def run_parameter_server(
     k: int = 1,
     compute_times: Sequence[Sequence[float]] | None = None,
     start_method: str = "spawn",
-    timeout: float = 60.0,
+    timeout: float = 120.0,
     on_update: Callable[[int], None] | None = None,
 ) -> Run:
     """Train with real learners until the server has made `n_updates` updates.
@@ -106,12 +106,14 @@ def run_parameter_server(
     choice("scheme", scheme, ("async", "k-sync"))
     k = whole_number("k", k, at_most=1 if scheme == "async" else n_learners)
     context = multiprocessing.get_context(choice("start_method", start_method, multiprocessing.get_all_start_methods()))
-    if compute_times is not None and len(compute_times) != n_learners:
-        raise ArgumentError(f"compute_times must have an entry for each of {n_learners} learners: {len(compute_times)}")
+    if compute_times is not None:
+        compute_times = [[real_number("compute_times", t, at_least=0) for t in of_one] for of_one in compute_times]
+        if len(compute_times) != n_learners or not all(compute_times):
+            raise ArgumentError(f"compute_times must hold a sequence of seconds for each of {n_learners} learners")
     learners: list[_Learner] = []
     try:
         for number in range(1, n_learners + 1):
-            times = None if compute_times is None else [float(seconds) for seconds in compute_times[number - 1]]
+            times = None if compute_times is None else compute_times[number - 1]
             learners.append(_Learner(context, number, task, times, goes_on=scheme == "async"))
             learners[-1].start()
         weights = np.array(task.initial_weights, dtype=float)

@@ -65,7 +65,7 @@ def main() -> int:
     task = LogisticRegression(features.astype(float), target == "tested_positive", batch_size=32)
     runs = {"provenance": provenance()}
 
-    run = run_parameter_server(task, P, 4000, learning_rate=RATE, start_method="fork")
+    run = run_parameter_server(task, P, 2500, learning_rate=RATE, start_method="fork")
     assert all(laws(run, task, learning_rate=RATE).values())
     runs["as fast as it goes"] = described(run, learners=P, learning_rate=RATE)
 
