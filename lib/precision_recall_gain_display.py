@@ -195,7 +195,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
             left, right = max(0, (intercept - 1) / beta**2), min(1, intercept / beta**2)
             recall_gain = left + 0.1 * (right - left)
             self.ax_.annotate(
-                f"$FG_{{{beta:g}}}$ = {level:g}",
+                f"$F_{{G,{beta:g}}}$ = {level:g}",
                 (recall_gain, intercept - beta**2 * recall_gain),
                 rotation=-np.degrees(np.arctan(beta**2)),
                 rotation_mode="anchor",

@@ -1098,7 +1098,7 @@ def test_isometrics_are_lines_of_equal_f_gain(figures, beta):
         assert 0 < recall_gain < 1
         assert 0 < precision_gain < 1
         assert (precision_gain + beta**2 * recall_gain) / (1 + beta**2) == pytest.approx(level)
-        assert text.get_text() == f"$FG_{{{beta:g}}}$ = {level:g}"
+        assert text.get_text() == f"$F_{{G,{beta:g}}}$ = {level:g}"
     assert [handle.get_text() for handle in display.ax_.get_legend().get_texts()] == ["Classifier (AUPRG = 0.71)"]
 
 
