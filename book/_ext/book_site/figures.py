@@ -19,6 +19,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 PLOTLY = "application/vnd.plotly.v1+json"
 TAG = "interactive-"  # of a cell whose figure moves, before the figure's name
+ELSEWHERE = "elsewhere"  # the tag of the cell for those who have the notebook without the book
 TOLERANCE = re.compile(r"tag_nbval-([ra])tol-(.+)")
 PRINTED = re.compile(r"(?<![\w.])\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?")
 SCRIPT = "(window.bookFigures ??= {{}})[{name}] = {spec};\n"
@@ -35,8 +36,11 @@ def specs(notebook: dict) -> dict[int, tuple[str, str]]:
     return found
 
 
-def name_figures(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Mark the cells whose figure moves by its name; the page shows the still picture of the same output."""
+def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Mark the cells whose figure moves by its name, and drop the cell that says where to read this page.
+
+    The page shows the still picture of the same output.
+    """
     if os.fspath(app.env.doc2path(docname)).endswith(".ipynb"):
         notebook = json.loads(source[0])
         for place, (name, _) in specs(notebook).items():
@@ -44,6 +48,7 @@ def name_figures(app: Sphinx, docname: str, source: list[str]) -> None:
             cell["metadata"].setdefault("tags", []).append(TAG + name)
             for output in cell["outputs"]:
                 output.get("data", {}).pop(PLOTLY, None)
+        notebook["cells"] = [cell for cell in notebook["cells"] if ELSEWHERE not in cell["metadata"].get("tags", [])]
         source[0] = json.dumps(notebook)
 
 
@@ -136,7 +141,7 @@ def caption(node: nodes.Element) -> str | None:
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("source-read", name_figures)
+    app.connect("source-read", prepare_notebook)
     app.connect("build-finished", write_specs)
     app.add_enumerable_node(
         numbered_table,
