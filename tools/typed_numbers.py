@@ -5,7 +5,8 @@
 A result is glued from the cell that computed it, never typed. Read here is all that a reader sees and no cell computes:
 text, headings, tables, admonitions, exercises, mathematics, inline code, captions and descriptions of figures, titles
 of links. Every numeral there counts; in mathematics the integers 0, 1 and 2 are free as structure (x_1, 2ab), not
-alone ($2$). A number that defines something instead of reporting it stands in the definitions.yml of the page's folder
+alone ($2$). In words a number counts from three on, unless a reader sees what is counted ("three panels"), or before
+"per cent". A number that defines something instead of reporting it stands in the definitions.yml of the page's folder
 (or of book/), with its context and a reason.
 """
 
@@ -52,6 +53,16 @@ TALLY = (
     "|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|half"
 )
 WORDS = re.compile(rf"(?i)\b(?:{TALLY})(?:[\s-]+(?:{TALLY}|and|point|a))*\s*(?:%|per\s?cent)")
+# A count in words, from three on: "Nine from different families", "three seeds". Not "a hundred", not {n} "thousand".
+SMALL = TALLY.removeprefix("zero|one|two|").removesuffix("|hundred|half")
+COUNT = re.compile(rf"(?i)\b(?:{SMALL})(?:[\s-]+(?:{SMALL}|hundred|thousand|million))*\b")
+# A reader sees how many of these there are, or the text has said so before: "three things", "all four", "of the ten"
+LISTED = re.compile(
+    r"(?i)\s+(?:[\w-]+\s+){0,2}(?:areas|assumptions|axes|bars|bases|branches|cases|charts|checks|circles|columns|consequences"
+    r"|counts|curves|exercises|figures|habits|kinds|laws|layers|lines|marks|panels|parts|pieces|places|points|problems|quantities|questions|reasons"
+    r"|rows|rules|schemes|sliders|steps|terms|things|triangles|ways|words)\b"
+)
+KNOWN = re.compile(r"(?i)\b(?:the|all|these|those|its|first|last|other)\s+$")
 FREE = {"0", "1", "2"}
 # what may surround a numeral that is the whole of a formula: $2$, $\approx 2$, $=-2\,\%$
 AROUND = re.compile(r"\\(?:approx|simeq|sim|leq?|geq?|pm|times|q?quad|[,;:! %])|[\s{}=<>~≈±+−%-]")
@@ -221,6 +232,9 @@ def numbers(segment: Segment) -> Iterator[tuple[int, int]]:
     text = URL.sub(lambda found: "~" * len(found.group()), segment.text)
     for found in WORDS.finditer(text):
         yield found.span()
+    for found in COUNT.finditer(text):
+        if not LISTED.match(text[found.end() :]) and not KNOWN.search(text[: found.start()]):
+            yield found.span()
     for index, character in enumerate(text):  # such as ½, ² or Ⅷ
         if not character.isdecimal() and unicodedata.category(character) in ("No", "Nl"):
             yield index, index + 1
