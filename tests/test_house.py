@@ -213,7 +213,9 @@ def versions() -> list[str]:
     return [f"3.{minor}" for minor in range(40) if f"3.{minor}" in accepted]
 
 
-@pytest.mark.parametrize("name", ["README.md", "Makefile", "tools/setup.sh", "book/reproducibility.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "Makefile", "tools/setup.sh", "book/intro.md", "book/reproducibility.md"]
+)
 def test_pages_and_messages_name_the_pythons_that_will_do(name):
     text = (ROOT / name).read_text("utf8")
     assert set(re.findall(r"\b3\.\d+ to 3\.\d+", text)) == {f"{versions()[0]} to {versions()[-1]}"}
