@@ -414,7 +414,7 @@ def test_what_a_rerun_in_jupyterlab_changes_is_saved(chapter, tmp_path):
 
 def test_jupyterlab_opens_the_introduction_and_asks_no_other_host():
     config = PyFileConfigLoader("lab_config.py", path=str(ROOT / "tools")).load_config()
-    assert (ROOT / config.LabApp.default_url.removeprefix("/lab/tree/")).samefile(ROOT / "book" / "intro.md")
+    assert (ROOT / config.LabApp.default_url.removeprefix("/lab/tree/")).samefile(ROOT / "book" / "intro.ipynb")
     settings = json.loads((Path(config.LabApp.app_settings_dir) / "overrides.json").read_text("utf8"))
     schemas = Path(sys.prefix, "share", "jupyter", "lab", "schemas")
     for plugin, values in settings.items():  # a name that JupyterLab does not know would have no effect
@@ -515,7 +515,7 @@ def test_a_missing_notebook_is_noticed(chapter, tmp_path):
     assert problems(tmp_path / "chapter.md") == ["chapter.ipynb is missing"]
 
 
-@pytest.mark.parametrize("page", ["book/intro.md", "book/bibliography.md", "README.md"])
+@pytest.mark.parametrize("page", ["book/glossary.md", "book/bibliography.md", "README.md"])
 def test_a_page_without_cells_is_not_run_but_named(page, capsys):
     before = (ROOT / page).read_bytes()
     with pytest.raises(SystemExit) as stopped:

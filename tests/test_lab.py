@@ -63,7 +63,7 @@ def lab(folder) -> Iterator[str]:
 def test_it_opens_on_the_introduction(browser, lab):
     page = browser.new_context(viewport=DESKTOP).new_page()
     page.goto(f"{lab}/lab")
-    page.wait_for_selector("h2:has-text('How to rerun it')", timeout=120_000)
+    page.wait_for_selector(".jp-Notebook h1:has-text('Five problems')", timeout=120_000)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

@@ -25,5 +25,5 @@ def store_what_a_rerun_stores(model: dict, path: str, contents_manager, **kwargs
 lab = c  # noqa: F821, the configuration that Jupyter passes in
 lab.FileContentsManager.pre_save_hook = store_what_a_rerun_stores
 # the introduction, rendered: it says what there is and where to start
-lab.LabApp.default_url = "/lab/tree/book/intro.md"
+lab.LabApp.default_url = "/lab/tree/book/intro.ipynb"
 lab.LabServerApp.app_settings_dir = lab.LabApp.app_settings_dir = str(TOOLS / "lab_settings")

@@ -58,13 +58,10 @@ def contents(toc: dict) -> Iterator[tuple[str, int]]:
     def walk(entries: list[dict], depth: int) -> Iterator[tuple[str, int]]:
         for entry in entries:
             if "file" in entry:
-                yield (
-                    str(Path(entry["file"]).with_suffix("") if entry["file"].endswith(".ipynb") else entry["file"]),
-                    depth,
-                )
+                yield entry["file"].removesuffix(".ipynb"), depth
             yield from walk(entry.get("sections", []), depth + 1)
 
-    yield toc["root"], 0
+    yield toc["root"].removesuffix(".ipynb"), 0
     for part in toc["parts"]:
         yield from walk(part["chapters"], 0)
 
