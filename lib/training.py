@@ -467,10 +467,3 @@ def _place_of(checkpoint: str | os.PathLike) -> Path:
     for torn in path.parent.glob(f".{glob.escape(path.name)}.*"):  # what a killed run left of writing
         torn.unlink()
     return path
-
-
-def __getattr__(name: str) -> object:
-    """What moved is still found here, until the chapter imports it from its new place."""
-    from lib import learning_rates, prediction
-
-    return getattr(prediction if hasattr(prediction, name) else learning_rates, name)
