@@ -347,7 +347,7 @@ class Training:
         total = sum(self.settings.batch_sizes)
         what = {"total": total, "initial": self.samples_seen, "unit": "images", "desc": description or None}
         if progress == "lines":
-            shape = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left{postfix}"
+            shape = "{desc}: {n:,} of {total:,} images, {rate_fmt}, {remaining} left{postfix}"
             return tqdm(**what, file=_Lines(), mininterval=60, maxinterval=math.inf, miniters=1, bar_format=shape)
         return tqdm(**what, disable=None if progress is None else not progress)
 

@@ -73,10 +73,10 @@ def test_workers_that_are_killed_again_and_again_end_in_one_sentence(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setattr(units, "run_unit", in_a_worker)
+    monkeypatch.setattr(units, "NEW_POOLS", 1)  # a pool takes seconds to start
     assert run_with_deaths(tiny, 99) == 1
     shown = capsys.readouterr().err
     assert "killed again and again" in shown and "it resumes" in shown and "Traceback" not in shown
-    monkeypatch.setattr(units, "NEW_POOLS", 0)
     assert run_with_deaths(tiny, 0) == 0  # the same command resumes
     assert len(list(tiny["directory"].iterdir())) == 10
 

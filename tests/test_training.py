@@ -25,12 +25,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, ExponentialLR, MultiStepLR
 
-from lib import training
+from lib import prediction, training
 from lib.arguments import ArgumentError
 from lib.checkpoints import load_checkpoint
 from lib.datasets import load_fashion_mnist
+from lib.devices import choose_precision, seeded
 from lib.inception import ConvModule, DownsampleModule, InceptionModule
-from lib.training import HISTORY_COLUMNS, Settings, Training, choose_precision, evaluate, predict, seeded
+from lib.prediction import evaluate, predict
+from lib.training import HISTORY_COLUMNS, Settings, Training
 from tests.small_trainings import convolutional, deep, images, linear, one_thread, same_weights, short  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +51,7 @@ def test_training_learns() -> None:
 def test_one_step_is_the_step_of_gradient_descent_by_hand() -> None:
     data, model, reference = images(10), linear(), linear()
     run = short(model, data, batch_sizes=[10], learning_rate=0.3, weight_decay=0.01)
-    x = ((data.data / 255 - training.PIXEL_MEAN) / training.PIXEL_STD).flatten(1)
+    x = ((data.data / 255 - prediction.PIXEL_MEAN) / prediction.PIXEL_STD).flatten(1)
     loss = F.cross_entropy(reference(x), data.targets)
     loss.backward()
     for moved, start in zip(model.parameters(), reference.parameters(), strict=True):
@@ -78,7 +80,7 @@ def test_test_data_are_evaluated_each_epoch_and_at_the_end() -> None:
 
 def test_evaluation_is_in_evaluation_mode_whatever_the_batch_and_restores_the_mode() -> None:
     model, data = convolutional().train(), images(23)
-    x = (((data.data / 255) - training.PIXEL_MEAN) / training.PIXEL_STD).unsqueeze(1)
+    x = (((data.data / 255) - prediction.PIXEL_MEAN) / prediction.PIXEL_STD).unsqueeze(1)
     float32 = choose_precision("cpu", "float32")
     loss, accuracy = evaluate(model, data, batch_size=7, precision=float32, device="cpu")
     assert model.training
@@ -97,7 +99,7 @@ def test_every_image_comes_once_an_epoch_even_where_batches_span_epochs() -> Non
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             if not self.training:
                 return self.layer(x.flatten(1))  # the look at two images before the training
-            self.seen += ((x[:, 0, 0, 0] * training.PIXEL_STD + training.PIXEL_MEAN) * 255).round().int().tolist()
+            self.seen += ((x[:, 0, 0, 0] * prediction.PIXEL_STD + prediction.PIXEL_MEAN) * 255).round().int().tolist()
             return self.layer(x.flatten(1))
 
     spy = Spy()
