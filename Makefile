@@ -16,9 +16,10 @@ export PYTHONPATH := $(CURDIR)
 ifneq "$(shell test -w . && echo writable)" ""
 export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
 endif
-# threads that wait give up their core: else two processes that compute at once slow each other many times over
-export OMP_WAIT_POLICY ?= passive
-export GOMP_SPINCOUNT ?= 0
+# threads that wait give up their core: else two processes that compute at once slow each other many times over.
+# One training alone is faster if they do not: experiments and bench ask for it themselves where trainings share the cores.
+book test lab run: export OMP_WAIT_POLICY ?= passive
+book test lab run: export GOMP_SPINCOUNT ?= 0
 
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
