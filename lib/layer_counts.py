@@ -111,16 +111,15 @@ def count_layers(
     Raises
     ------
     ArgumentError
-        A ValueError and TypeError: if `model` is not a module or `input_shape` is not a shape; if the model refuses
-        it, cannot be copied, holds a TorchScript module, or gets the batch where a layer with ``batch_first=False``
-        does not look for it; or if its result depends on numbers (``.item()``, NumPy, a branch on a value), so that it
-        cannot run without data.
+        If `model` is no module or `input_shape` no shape; if the model refuses it, cannot be copied, holds a
+        TorchScript module, gets the batch where a layer with ``batch_first=False`` does not look for it, or depends on
+        numbers (``.item()``, NumPy, a branch on a value), so that it cannot run without data.
 
     Warns
     -----
     UserWarning
-        If an operation may have products but has no formula, such as a Fourier transform, ``cdist`` or a kernel of
-        one's own: it is named, and counts nothing. :func:`torch.utils.flop_counter.register_flop_formula` gives it one.
+        If an operation may have products but has no formula, such as a Fourier transform or a kernel of one's own: it
+        counts nothing until :func:`torch.utils.flop_counter.register_flop_formula` gives it one.
 
     Examples
     --------
@@ -146,12 +145,10 @@ def count_layers(
             stacklevel=2,
         )
     _add_parameters(calls)
-    rows = [
-        (call.layer, call.kind, call.output_shape, call.activations, call.weights, call.biases, call.macs)
-        for call in calls.made
-    ]
-    rows = [row for row in rows if row[1] == "Input" or any(row[3:])]
-    return pd.DataFrame(rows, columns=["layer", "kind", "output_shape", *_QUANTITIES])
+    columns = ["layer", "kind", "output_shape", *_QUANTITIES]
+    rows = [[getattr(call, column) for column in columns] for call in calls.made]
+    # a ReLU, or a container, has nothing to count
+    return pd.DataFrame([row for row in rows if row[1] == "Input" or any(row[3:])], columns=columns)
 
 
 def totals(counts: pd.DataFrame) -> pd.Series:
@@ -179,22 +176,12 @@ def count_saved_bytes(
     not. What a loss function saves comes on top. Where a device has one kernel for several operations, more or less
     may be kept there: attention may keep less, and an LSTM on the CPU keeps about three times as much.
 
-    Parameters
-    ----------
-    model, input_shape, dtype
-        As for :func:`count_layers`.
-    batch_size : int
-        Number of examples, at least 1.
+    Parameters and errors are those of :func:`count_layers`, and `batch_size`, the number of examples, at least 1.
 
     Returns
     -------
     DataFrame
         A row for each call of a module that saves something, in order: `layer` and `kind` (str), `saved_bytes` (int).
-
-    Raises
-    ------
-    ArgumentError
-        As :func:`count_layers`, and if `batch_size` is not a whole number of at least 1.
 
     Examples
     --------

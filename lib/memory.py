@@ -24,7 +24,7 @@ def measure_peak_bytes(
     training: bool = True,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> int:
-    """By how much one real pass raises the peak memory of a process.
+    """By how much one real pass raises the peak memory of a process, in bytes.
 
     A new process builds the model, draws normal inputs, and runs the pass. The figure includes what the libraries below
     PyTorch allocate, and differs from machine to machine.
@@ -33,26 +33,19 @@ def measure_peak_bytes(
     ----------
     build : callable
         What builds the model, such as ``torchvision.models.vgg19``; the new process imports it by its name.
-    input_shape : sequence of int
-        Shape of one example, without the batch axis, which is put first.
-    batch_size : int
-        Number of examples.
+    input_shape, batch_size
+        As for :func:`lib.layer_counts.count_saved_bytes`, but of one input, and the batch axis is put first.
     training : bool
         Forward pass and the backward pass of the sum of the outputs, in training mode; else the forward pass alone,
         without gradients, in evaluation mode.
     memory_format : torch.memory_format
         Of the weights and the input, such as ``torch.channels_last``.
 
-    Returns
-    -------
-    int
-        Bytes, beyond those of the process with its model and inputs.
-
     Raises
     ------
     ArgumentError
-        If `input_shape` is not one shape, `batch_size` is not a whole number of at least 1, or `build` cannot be
-        imported, such as a lambda or what is defined in a notebook.
+        If `input_shape` or `batch_size` makes no sense, or `build` cannot be imported, such as a lambda or what is
+        defined in a notebook.
     RuntimeError
         If the new process fails, with its message; also where the system reports no peak memory (Windows, and some
         containers).
