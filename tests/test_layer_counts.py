@@ -102,6 +102,8 @@ def test_vgg19_is_the_table_of_the_assignment():
     counts = count_layers(on_meta("vgg19"), (3, 224, 224))
     assert list(counts[["output_shape", "activations", "weights", "biases"]].itertuples(index=False, name=None)) == rows
     assert counts["kind"].value_counts().to_dict() == {"Input": 1, "Conv2d": 16, "MaxPool2d": 5, "Linear": 3}
+    by_kind = counts.groupby("kind")["activations"].sum()
+    assert by_kind.to_dict() == {"Input": 150_528, "Conv2d": 14_852_096, "MaxPool2d": 1_530_368, "Linear": 9_192}
     assert totals(counts).to_dict() == {
         "activations": 16_542_184,
         "weights": 143_652_544,
@@ -111,30 +113,20 @@ def test_vgg19_is_the_table_of_the_assignment():
     }
 
 
-def test_activations_of_vgg19_split_as_published():
-    by_kind = count_layers(on_meta("vgg19"), (3, 224, 224)).groupby("kind")["activations"].sum()
-    assert by_kind.to_dict() == {"Input": 150_528, "Conv2d": 14_852_096, "MaxPool2d": 1_530_368, "Linear": 9_192}
-
-
 @pytest.mark.parametrize(
-    ("module", "macs", "channels"),
-    [(NaiveInceptionModule, 1_115_684_864, 672), (ReducedInceptionModule, 397_410_304, 480)],
+    ("module", "shape", "parameters", "macs", "widths"),
+    [
+        (NaiveInceptionModule, (256, 32, 32), 1_089_536, 1_115_684_864, [256, 128, 192, 96, 256]),
+        (ReducedInceptionModule, (256, 32, 32), 388_096, 397_410_304, [256, 128, 128, 192, 32, 96, 256, 64]),
+        (SmallInception, (1, 28, 28), 1_649_386, 202_864_928, None),
+    ],
 )
-def test_inception_modules_of_the_assignment(module, macs, channels):
-    counts = count_layers(module(), (256, 32, 32))
-    assert totals(counts)["macs"] == macs == 1024 * totals(counts)["weights"]
-    assert totals(counts)["biases"] == 0
-    by_hand = {
-        NaiveInceptionModule: 256 + 128 + 192 + 96 + 256,
-        ReducedInceptionModule: 256 + 128 + 128 + 192 + 32 + 96 + 256 + 64,
-    }[module]
-    assert totals(counts)["activations"] == 1024 * by_hand
-    assert module()(torch.zeros(1, 256, 32, 32)).shape == (1, channels, 32, 32)
-
-
-def test_small_inception():
-    found = totals(count_layers(SmallInception(), (1, 28, 28)))
-    assert (found["parameters"], found["macs"]) == (1_649_386, 202_864_928)
+def test_inception_modules_and_network_as_published(module, shape, parameters, macs, widths):
+    found = totals(count_layers(module(), shape))
+    assert (found["parameters"], found["macs"]) == (parameters, macs)
+    if widths:  # of the input and of what each branch writes, at 1,024 positions
+        assert (found["biases"], found["activations"]) == (0, 1024 * sum(widths))
+        assert found["macs"] == 1024 * found["weights"]
 
 
 # closed forms and brute force
