@@ -117,6 +117,7 @@ def _inputs(model: nn.Module, input_shape: object, dtype: object) -> list[tuple[
             f"input_shape must be whole numbers of at least 1, got {input_shape!r}: give the shape of one example "
             "without the batch axis, such as (3, 224, 224)"
         )
+    # not those of whole numbers, as quantised weights are, which say nothing about the input
     own = next((p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex()), torch.float32)
     dtypes = list(dtype) if isinstance(dtype, Sequence) else [dtype] * len(shapes)
     if len(dtypes) != len(shapes) or not all(t is None or isinstance(t, torch.dtype) for t in dtypes):
@@ -138,6 +139,7 @@ def _batch_axis(model: nn.Module, inputs: list) -> int:
         return 0
     problems = []
     for axis in (0, 1):
+        # not one and two: a batch of one is what models squeeze away
         try:
             two, three = (_run(model, inputs, axis, n, evaluating).made for n in (2, 3))
         except ArgumentError as error:
