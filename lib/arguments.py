@@ -56,6 +56,30 @@ def choice(name: str, value: object, choices: Iterable[str]) -> str:
     return value
 
 
+def yes_or_no(name: str, value: object) -> bool:
+    """True or False, Python's or NumPy's, and nothing else: the word "no" would count as true.
+
+    >>> yes_or_no("drop_intermediate", "no")
+    Traceback (most recent call last):
+    lib.arguments.ArgumentError: drop_intermediate must be True or False, got 'no'
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def check_unmasked(name: str, values: object) -> None:
+    """Raise ArgumentError for masked values, which NumPy would count like all others.
+
+    >>> check_unmasked("y_score", np.ma.masked_equal([1, 2], 2))
+    Traceback (most recent call last):
+    lib.arguments.ArgumentError: y_score has masked values (1 of them): leave them out of all arguments, or fill them
+    """
+    if masked := np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0:
+        way_out = "leave them out of all arguments, or fill them"
+        raise ArgumentError(f"{name} has masked values ({masked} of them): {way_out}")
+
+
 def generator(name: str, value: object) -> np.random.Generator:
     """A random number generator as it is, or a new one from a seed.
 

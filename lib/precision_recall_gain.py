@@ -29,7 +29,7 @@ from sklearn.metrics import fbeta_score
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from lib.arguments import ArgumentError
+from lib.arguments import ArgumentError, check_unmasked, yes_or_no
 
 
 def __getattr__(name: str):
@@ -102,7 +102,7 @@ def precision_recall_gain_curve(
     array([0.2, 0.4, 0.6, 0.8, inf])
     """
     fps, tps, thresholds = _counts(y_true, y_score, pos_label, sample_weight)
-    if drop_intermediate:
+    if yes_or_no("drop_intermediate", drop_intermediate):
         same_fps, same_tps = np.diff(fps) == 0, np.diff(tps) == 0
         between = (same_fps[:-1] & same_fps[1:]) | (same_tps[:-1] & same_tps[1:])
         keep = np.ones(len(tps), dtype=bool)
@@ -330,6 +330,7 @@ def harmonic_gain(value: ArrayLike, prevalence: float) -> np.ndarray | float:
     >>> harmonic_gain([0.25, 0.4, 1.0], prevalence=0.25)
     array([0. , 0.5, 1. ])
     """
+    check_unmasked("value", value)
     value, prevalence = np.asarray(_on_cpu(value), dtype=np.float64), float(prevalence)
     if not 0 < prevalence < 1:
         raise ArgumentError(f"prevalence must lie between 0 and 1, as both classes have samples; got {prevalence!r}")
@@ -435,6 +436,7 @@ def _on_cpu(values):
 
 def _column(name, values, numbers=True):
     """A one-dimensional NumPy array of finite numbers, or of anything."""
+    check_unmasked(name, values)
     # with array API dispatch on, scikit-learn would hand tensors back, and mixed kinds of arrays are an error then
     with config_context(array_api_dispatch=False):
         array = check_array(

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from lib.arguments import ArgumentError, choice, generator, real_number, whole_number
+from lib.arguments import (
+    ArgumentError,
+    check_unmasked,
+    choice,
+    generator,
+    real_number,
+    whole_number,
+    yes_or_no,
+)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -43,6 +51,20 @@ def test_what_is_no_positive_number_is_refused(value):
 def test_a_choice_that_is_not_offered_is_refused(value):
     with pytest.raises(ArgumentError, match="way must be one of a, b, got "):
         choice("way", value, ["a", "b"])
+
+
+@pytest.mark.parametrize("value", ["no", "False", "", 0, 1, None, np.array([True])])
+def test_what_is_neither_true_nor_false_is_refused(value):
+    assert yes_or_no("deep", np.True_) is True
+    with pytest.raises(ArgumentError, match="deep must be True or False, got "):
+        yes_or_no("deep", value)
+
+
+def test_masked_values_are_refused_and_a_mask_of_nothing_is_not():
+    check_unmasked("x", np.ma.array([1.0, 2.0]))
+    check_unmasked("x", [1.0, None])
+    with pytest.raises(ArgumentError, match=r"x has masked values \(2 of them\)"):
+        check_unmasked("x", np.ma.masked_less([1.0, 2.0, 3.0], 3))
 
 
 def test_a_seed_is_as_good_as_its_generator():

@@ -650,6 +650,31 @@ def test_no_samples_are_refused(function, empty):
 
 
 @pytest.mark.parametrize("function", SCORE_FUNCTIONS)
+@pytest.mark.parametrize("masked", ["y_true", "y_score", "sample_weight"])
+def test_masked_values_are_refused_and_not_counted(function, masked):
+    given = {"y_true": [0, 1, 0, 1], "y_score": [1, 4, 3, 2], "sample_weight": [1, 2, 1, 2]}
+    function(**given | {masked: np.ma.array(given[masked])})
+    with pytest.raises(ValueError, match=f"{masked} has masked values"):
+        function(**given | {masked: np.ma.array(given[masked], mask=[0, 0, 1, 0])})
+
+
+def test_masked_values_are_refused_elsewhere_too():
+    masked = np.ma.array([1, 0, 1], mask=[0, 0, 1])
+    with pytest.raises(ValueError, match="y_pred has masked values"):
+        fbeta_gain_score([1, 0, 1], masked)
+    with pytest.raises(ValueError, match="value has masked values"):
+        harmonic_gain(masked, 0.3)
+    with pytest.raises(ValueError, match="new_score has masked values"):
+        f_calibrated_scores([1, 0, 1], [3, 1, 2], new_score=masked)
+
+
+@pytest.mark.parametrize("word", ["no", "False", 0, None])
+def test_what_is_neither_true_nor_false_drops_no_points(word):
+    with pytest.raises(ValueError, match="drop_intermediate must be True or False, got "):
+        precision_recall_gain_curve([0, 1], [1, 2], drop_intermediate=word)
+
+
+@pytest.mark.parametrize("function", SCORE_FUNCTIONS)
 def test_arguments_are_those_of_scikit_learn(function):
     theirs = inspect.signature(precision_recall_curve).parameters
     ours = inspect.signature(function).parameters
