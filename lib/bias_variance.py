@@ -191,9 +191,20 @@ def pointwise_terms(
     Returns
     -------
     bias_squared, variance : arrays of shape (..., n_test)
+
+    Raises
+    ------
+    ValueError
+        If an input is not as described, or the shape of `smoothers` does not fit the others.
     """
     S, noise_variance = np.asarray(smoothers, dtype=float), real_number("noise_variance", noise_variance, at_least=0)
-    bias = S @ true_function(points_of_line(x_train, "x_train")) - true_function(points_of_line(x_test, "x_test"))
+    x_train, x_test = points_of_line(x_train, "x_train"), points_of_line(x_test, "x_test")
+    if S.shape[-2:] != (len(x_test), len(x_train)):  # one test point would be compared with all rows
+        raise ArgumentError(
+            f"smoothers has shape {S.shape}, expected (..., {len(x_test)}, {len(x_train)}): a row for each point of "
+            "x_test, a column for each of x_train"
+        )
+    bias = S @ true_function(x_train) - true_function(x_test)
     return bias**2, noise_variance * np.sum(S**2, axis=-1)
 
 
@@ -260,8 +271,9 @@ def exact_decomposition_over_designs(
     designs = [points_of_line(x_train, "x_train") for x_train in x_trains]
     if not designs:
         raise ArgumentError("x_trains is empty: give at least one set of training inputs")
-    smoothers = [smoother_matrix(estimator, designs[0], x_test)]  # tried there; linearity is the estimator's own
-    smoothers += [fit_unit_vectors(estimator, x_train[:, None], x_test[:, None]) for x_train in designs[1:]]
+    # tried where there is most to choose from: with few different inputs all choices can be the same
+    smoother_matrix(estimator, max(designs, key=lambda x_train: len(np.unique(x_train))), x_test)
+    smoothers = [fit_unit_vectors(estimator, x_train[:, None], x_test[:, None]) for x_train in designs]
     expected = np.array([S @ true_function(x_train) for S, x_train in zip(smoothers, designs, strict=True)])
     given_design = noise_variance * np.array([np.sum(S**2, axis=1) for S in smoothers])
     bias_squared = float(np.mean((expected.mean(axis=0) - true_function(x_test)) ** 2))

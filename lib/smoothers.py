@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from lib.arguments import ArgumentError, real_number, whole_number
+from lib.arguments import ArgumentError, check_unmasked, real_number, whole_number
 
 # S @ y may miss a refit by this much, relative to S and y: iterative solvers stop at tolerances of their own
 _TOLERANCE = 1e-4
@@ -226,6 +226,9 @@ def check_by_refitting(
 
 def finite_inputs(x: ArrayLike, name: str) -> np.ndarray:
     """Finite inputs as a float64 matrix of shape (n, n_features), at least one row."""
+    check_unmasked(name, x)
+    if np.iscomplexobj(x):
+        raise ArgumentError(f"{name} holds complex numbers, whose imaginary part would be lost: take the real part")
     try:
         x = np.asarray(x, dtype=float)
     except (TypeError, ValueError) as error:

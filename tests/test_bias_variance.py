@@ -383,6 +383,12 @@ def simulate(S: np.ndarray, n_datasets: int, rng: np.random.Generator):
     return decompose_predictions(y_train @ S.T, y_test, X_TEST)
 
 
+def test_choice_that_the_first_design_leaves_no_room_for_is_found_at_another():
+    ridge = make_pipeline(ChebyshevFeatures(3), RidgeCV([0.01, 1000.0]))
+    with pytest.raises(ValueError, match="not linear in the targets"):
+        exact_decomposition_over_designs(ridge, [np.zeros(20), X_TRAIN], X_TEST)
+
+
 def test_monte_carlo_is_one_simulation_with_the_smoother_matrix():
     model = polynomial_regression(3)
     S = smoother_matrix(model, X_TRAIN, X_TEST)
@@ -440,7 +446,20 @@ def test_column_and_flat_inputs_mean_the_same():
     assert exact_decomposition(model, list(X_TRAIN), list(X_TEST)) == flat
 
 
-@pytest.mark.parametrize("bad", [[], np.nan, [1.0, np.nan], [np.inf, 0.0], np.zeros((3, 2)), ["a", "b"]], ids=repr)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        np.nan,
+        [1.0, np.nan],
+        [np.inf, 0.0],
+        np.zeros((3, 2)),
+        ["a", "b"],
+        np.array([1j, 2]),
+        np.ma.masked_less([1.0, 2.0], 2),
+    ],
+    ids=repr,
+)
 def test_bad_inputs_are_refused_by_name(bad):
     model = polynomial_regression(1)
     with pytest.raises(ValueError, match="x_train"):
@@ -469,6 +488,8 @@ def test_bad_inputs_are_refused_by_name(bad):
         (lambda: decompose_predictions(np.zeros((5, 2)), np.zeros((5, 3)), [0, 1]), "test_targets has"),
         (lambda: decompose_predictions(np.zeros((5, 3)), np.zeros((5, 3)), [0, 1]), "predictions has"),
         (lambda: decompose_predictions(np.full((5, 2), np.nan), np.zeros((5, 2)), [0, 1]), "predictions"),
+        (lambda: decompose_predictions(np.ma.masked_less(np.eye(2), 1), np.eye(2), [0, 1]), "predictions has masked"),
+        (lambda: pointwise_terms(np.eye(3), [0, 1, 2], [1.0]), r"smoothers has shape \(3, 3\), expected \(..., 1, 3\)"),
         (lambda: smoother_matrix(LinearRegression(), np.zeros((4, 2)), [1.0]), "2 features and x_test"),
         (lambda: polynomial_smoothers(2, [0.0, 1.0, 1.0, 0.0], [1.0]), "needs 3 different training inputs"),
     ],
