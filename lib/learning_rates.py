@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LinearLR, LRScheduler
 
-from lib.arguments import ArgumentError, choice, whole_number
+from lib.arguments import ArgumentError, choice, real_number, whole_number
 from lib.prediction import Images
 from lib.training import Settings, make_scheduler, train
 
@@ -67,7 +67,8 @@ def learning_rate_ramp(
     choice("spacing", spacing, ("log", "linear"))
     iterations = whole_number("iterations", iterations, 2)
     batch_size = whole_number("batch_size", batch_size)
-    if not 0 < lr_start < lr_end < math.inf:
+    lr_start, lr_end = real_number("lr_start", lr_start), real_number("lr_end", lr_end)
+    if not 0 < lr_start < lr_end:
         raise ArgumentError(f"lr_start must be positive and below lr_end, not lr_start={lr_start!r}, lr_end={lr_end!r}")
     if spacing == "log":
         first, ramp = lr_start, partial(ExponentialLR, gamma=(lr_end / lr_start) ** (1 / (iterations - 1)))
@@ -126,7 +127,7 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
         raise ArgumentError(
             f"history lacks the column {', '.join(sorted(missing))}; it has {', '.join(history.columns)}"
         )
-    if not (history["learning_rate"] > 0).all():
+    if not history["learning_rate"].between(0, math.inf, inclusive="neither").all():
         raise ArgumentError("history has learning rates that are not positive numbers: leave their rows out")
     if not 0 < tolerance < 1:
         raise ArgumentError(f"tolerance must lie between 0 and 1, not {tolerance!r}")
@@ -212,6 +213,7 @@ def scheduled_learning_rates(
     array([1. , 1. , 0.5, 0.5])
     """
     iterations = whole_number("iterations", iterations)
+    learning_rate = real_number("learning_rate", learning_rate, above=0)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], learning_rate)
     scheduler = make_scheduler(schedule, optimizer)
     rates = []
@@ -243,7 +245,7 @@ def mean_by_samples(history: pd.DataFrame, ends: Sequence[float], column: str = 
     Raises
     ------
     ArgumentError
-        If the ends do not rise, or the history has no such column.
+        If the ends do not rise, the history has no such column, or its rows are out of order or of several runs.
 
     Examples
     --------
@@ -252,11 +254,13 @@ def mean_by_samples(history: pd.DataFrame, ends: Sequence[float], column: str = 
     [2.5, 1.0]
     """
     ends = np.asarray(ends, dtype=float)
-    if ends.ndim != 1 or not len(ends) or (np.diff(ends) <= 0).any():
+    if ends.ndim != 1 or not len(ends) or not (np.diff(ends, prepend=-math.inf) > 0).all():
         raise ArgumentError("ends must be a list of numbers, each larger than the one before")
     if column not in history:
         raise ArgumentError(f"column must be one of {', '.join(history.columns)}, not {column!r}")
     samples = history["samples_seen"]
+    if not samples.is_monotonic_increasing:
+        raise ArgumentError("samples_seen in history must rise: give the rows of one run, in their order")
     weights = samples.diff().fillna(samples)
     rows = (samples <= ends[-1]) & history[column].notna()
     bins = ends[np.searchsorted(ends, samples[rows])]

@@ -52,6 +52,7 @@ def predict(
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Class scores before the softmax, float32 (n, classes), in evaluation mode; each module's mode is restored."""
+    check_images("data", data)
     device = torch.device(device) if device is not None else default_device()
     precision = precision or choose_precision(device)
     with evaluation_mode(model):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from tqdm import tqdm
 
-from lib.arguments import ArgumentError, choice, real_number, whole_number
+from lib.arguments import ArgumentError, check_unmasked, choice, real_number, whole_number, yes_or_no
 from lib.checkpoints import check_loadable, load_checkpoint, save_checkpoint
 from lib.devices import PRECISIONS, Precision, choose_precision, default_device, random_state, seeded, set_random_state
 from lib.files import check_writable, user_path
@@ -72,7 +72,9 @@ class Settings:
     channels_last: bool | None = None  # memory layout, see `choose_precision`
 
     def __post_init__(self) -> None:
-        sizes, given, every = np.asarray(self.batch_sizes), self.batch_sizes, self.evaluate_every
+        check_unmasked("batch_sizes", self.batch_sizes)
+        sizes, given = np.asarray(self.batch_sizes), self.batch_sizes
+        every, layout = self.evaluate_every, self.channels_last
         if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iuf":
             raise ArgumentError(f"batch_sizes must hold the size of every iteration, like [64] * 1000, got {given!r}")
         if not np.isfinite(sizes).all() or sizes.min() < 1 or (sizes != sizes.astype(int)).any():
@@ -88,6 +90,7 @@ class Settings:
             "micro_batch_size": whole_number("micro_batch_size", self.micro_batch_size),
             "evaluate_every": None if every is None else whole_number("evaluate_every", every),
             "precision": choice("precision", self.precision, PRECISIONS),
+            "channels_last": None if layout is None else yes_or_no("channels_last", layout),
         }
         if checked["momentum"] >= 1:
             raise ArgumentError(f"momentum must be below 1, got {self.momentum!r}")
@@ -396,6 +399,8 @@ def make_scheduler(
             raise ArgumentError(f"schedule must name a class of torch.optim.lr_scheduler, got the name {name!r}")
         schedule = partial(getattr(lr_scheduler, name), **{k: v for k, v in schedule.items() if k != "name"})
     scheduler = schedule(optimizer)
+    if getattr(scheduler, "optimizer", None) is not optimizer:  # a forgotten return would leave the rate as it is
+        raise ArgumentError(f"schedule must return a scheduler of the optimizer that it is given, got {scheduler!r}")
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
         raise ArgumentError(
             "schedule: ReduceLROnPlateau needs a loss at every step, and here a schedule knows the iteration only; "

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,31 @@ def test_schedule_that_changes_the_momentum_later_is_refused_when_it_does() -> N
 def test_schedule_that_waits_for_a_loss_is_refused_by_name(schedule: object) -> None:
     with pytest.raises(ArgumentError, match="schedule: ReduceLROnPlateau needs a loss"):
         short(linear(), images(40), schedule=schedule)
+
+
+def test_schedule_with_a_forgotten_return_is_refused() -> None:
+    other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)
+    for schedule in (lambda optimizer: None, lambda optimizer: LambdaLR(other, float)):
+        with pytest.raises(ArgumentError, match="schedule must return a scheduler of the optimizer"):
+            short(linear(), images(40), schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"channels_last": "no"}, {"batch_sizes": np.ma.masked_greater(np.array([2, 3, 9]), 5)}]
+)
+def test_setting_that_would_be_taken_for_another_is_refused_by_name(settings: dict) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(settings))):
+        short(linear(), images(40), **settings)
+
+
+@pytest.mark.parametrize("look", [predict, evaluate])
+def test_images_of_another_kind_are_not_normalised_as_grey_levels(look: Callable) -> None:
+    right = images(20)
+    scaled = SimpleNamespace(data=right.data / 255, targets=right.targets)
+    left_out = SimpleNamespace(data=right.data, targets=torch.where(right.targets == 0, -100, right.targets))
+    for data, named in ((scaled, r"data\.data must be a uint8 tensor"), (left_out, "classes from 0, not -100")):
+        with pytest.raises(ArgumentError, match=named):
+            look(linear(), data)
 
 
 @pytest.mark.parametrize("schedule", [{"name": "NoSuchLR"}, {"step_size": 3}, "StepLR", 0.9])

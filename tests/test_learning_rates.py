@@ -212,6 +212,7 @@ def test_means_by_samples_weigh_every_sample_alike() -> None:
         ([], "train_loss", "ends"),
         ([20, 10], "train_loss", "ends"),
         ([10, 10], "train_loss", "ends"),
+        ([10, np.nan], "train_loss", "ends"),
         ([10], "y", "column"),
     ],
 )
@@ -219,3 +220,22 @@ def test_means_by_samples_over_nonsense_are_refused(ends: list[int], column: str
     history = pd.DataFrame({"samples_seen": [4, 8], "train_loss": [5.0, 4.0]})
     with pytest.raises(ValueError, match=named):
         mean_by_samples(history, ends, column)
+
+
+def test_means_over_rows_that_are_not_one_run_in_order_are_refused() -> None:
+    history = pd.DataFrame({"samples_seen": [10, 20, 50], "train_loss": [3.0, 2.0, 1.0]})
+    for rows in (pd.concat([history, history]), history[::-1]):
+        with pytest.raises(ValueError, match="samples_seen in history must rise"):
+            mean_by_samples(rows, [20, 50])
+
+
+def test_rates_in_half_precision_are_computed_with_as_pythons() -> None:
+    half, schedule = np.float16(0.1), {"name": "ExponentialLR", "gamma": 0.999}
+    rates = scheduled_learning_rates(300, schedule, learning_rate=half)
+    assert rates.tolist() == scheduled_learning_rates(300, schedule, learning_rate=float(half)).tolist()
+
+
+def test_infinite_rate_is_no_bound() -> None:
+    history = pd.DataFrame({"learning_rate": [1e-3, 1e-2, np.inf], "train_loss": [2.0, 1.0, 0.5]})
+    with pytest.raises(ValueError, match="not positive numbers"):
+        select_bounds(history)

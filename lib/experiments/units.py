@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed
 
-from lib.arguments import choice, whole_number
+from lib.arguments import choice, whole_number, yes_or_no
 from lib.checkpoints import load_checkpoint
 from lib.datasets import load_fashion_mnist
 from lib.devices import PRECISIONS, choose_precision, default_device, seeded
@@ -112,6 +112,7 @@ def run(
         "micro_batch_size": whole_number("micro_batch_size", micro_batch_size),
         "precision": precision,
     }
+    fresh = yes_or_no("fresh", fresh)  # before anything is deleted
     directory = check_writable("results", directory)
     checkpoints = check_writable("checkpoints", checkpoints or checkpoint_directory())
     old: set[str] = set()
