@@ -62,8 +62,10 @@ def lab(folder) -> Iterator[str]:
 
 def test_it_opens_on_the_introduction(browser, lab):
     page = browser.new_context(viewport=DESKTOP).new_page()
-    page.goto(f"{lab}/lab")
-    page.wait_for_selector(".jp-Notebook h1:has-text('Five problems')", timeout=120_000)
+    page.goto(f"{lab}/")
+    page.wait_for_url("**/lab/tree/book/intro.ipynb")
+    page.wait_for_selector(".jp-Notebook .jp-Cell:has-text('Five problems')", timeout=60_000)
+    page.context.close()
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
