@@ -1,7 +1,7 @@
 """The command of the experiments of Problem 3.
 
 python -m lib.experiments list
-python -m lib.experiments run NAME [--profile quick|full] [--seeds 0 1 2] [--fresh] [--jobs 2]
+python -m lib.experiments run NAME [--profile quick|full] [--seeds 0 1 2] [--fresh] [--jobs 2 | --cluster local:2]
 python -m lib.experiments status
 """
 
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 checkpoints=options.checkpoints,
                 jobs=options.jobs,
                 threads=options.threads,
+                cluster=options.cluster,
             )
         sys.stdout.flush()
     except KeyboardInterrupt as interruption:
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "--jobs", type=_at_least_one, default=1, help="units at a time, which share the threads (default: 1)"
     )
     run_parser.add_argument("--threads", type=_at_least_one, help="of each unit (default: all, shared by the jobs)")
+    run_parser.add_argument("--cluster", help="tcp://host:port of a Dask scheduler, or local:4 for four workers here")
     status_parser = commands.add_parser("status", help="what is done, running and left, and the estimated hours")
     here = CHECKOUT / "book" / "results" if (CHECKOUT / "_config.yml").is_file() else None
     for subparser, default in ((run_parser, "quick"), (status_parser, None)):

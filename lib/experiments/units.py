@@ -61,6 +61,7 @@ def run(
     checkpoints: str | os.PathLike | None = None,
     jobs: int | None = None,
     threads: int | None = None,
+    cluster: str | None = None,
 ) -> list[dict]:
     """Run the units of an experiment that are not finished, and return the results of all of them.
 
@@ -86,7 +87,9 @@ def run(
         Units at a time, in processes of their own, which share the threads; default: one, or what the caller's
         `joblib.parallel_config` says.
     threads : int, optional
-        Of each unit; default: this process's, shared by the jobs.
+        Of each unit; default: this process's, shared by the jobs; on a cluster one.
+    cluster : str, optional
+        "tcp://host:port" of a Dask scheduler, or "local:4" for four workers here: see `lib.experiments.cluster`.
 
     Returns
     -------
@@ -126,7 +129,12 @@ def run(
         if fresh:
             forget({unit.id for unit in units} - old, directory, checkpoints)
         _check_kind(units, precision, directory)
-        finished += _run_units(units, directory, checkpoints, jobs=jobs, threads=threads)
+        if cluster is not None:
+            from lib.experiments.cluster import run_on_cluster  # only where it is used: Dask is optional
+
+            finished += run_on_cluster(units, directory, checkpoints, cluster, threads=threads)
+        else:
+            finished += _run_units(units, directory, checkpoints, jobs=jobs, threads=threads)
     return [result for result in finished if result is not None]
 
 
