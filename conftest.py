@@ -63,7 +63,8 @@ def order(items: list, seconds: dict[str, float]) -> None:
     files = {item.path for item in items if item.path.is_relative_to(ROOT)}
     time = {path: seconds.get(path.relative_to(ROOT).as_posix(), 1e3) for path in files}
     site = {item.path for item in items if "site" in getattr(item, "fixturenames", ())}
-    builder = max(site, key=lambda path: time.get(path, 0), default=None)
+    # of equals the first by name: every process of a run must come to the same order
+    builder = max(sorted(site), key=lambda path: time.get(path, 0), default=None)
     items.sort(key=lambda item: (item.path != builder, -time.get(item.path, 0), str(item.path)))
 
 
