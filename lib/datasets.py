@@ -347,7 +347,8 @@ def _read_arff(content: bytes) -> pd.DataFrame:
             columns[name] = pd.Categorical(values, kind, ordered=True)
         elif kind in ("NUMERIC", "REAL", "INTEGER"):
             column = pd.Series(values, dtype="float64")
-            columns[name] = column.astype("int64") if (column % 1 == 0).all() else column
+            whole = ((column % 1 == 0) & (column.abs() < 2**53)).all()  # beyond, float64 has no fractions
+            columns[name] = column.astype("int64") if whole else column
         else:
             columns[name] = pd.Series(values, dtype="str")
     return pd.DataFrame(columns)

@@ -757,6 +757,11 @@ def test_numeric_columns_are_numbers_even_where_all_values_are_missing(server: O
     assert (X["n"] * 1000).tolist() == [1000, 2000, 300_000]  # nothing wraps around
 
 
+def test_numbers_too_large_for_int64_stay_as_they_are(server: OpenMLServer) -> None:
+    server.served[5] = Served("dice", arff("x real", "class {a,b}", rows="1e300,a\n2,b"))
+    assert load_openml(5)[0]["x"].tolist() == [1e300, 2.0]
+
+
 def test_data_that_cannot_be_read_are_refused(server: OpenMLServer) -> None:
     server.served[5] = Served("dice", COINS + "1,copper\n")
     with pytest.raises(ValueError, match=r"OpenML data set 'dice' \(5\) cannot be read .*: choose another"):
