@@ -110,7 +110,7 @@ def count_layers(
     -------
     DataFrame
         A row for each input and for each call of a layer, in the order of the calls, then a row for each module that
-        has parameters but is never called, such as a head that is for training only.
+        has parameters that no call reads, such as a head that is for training only.
 
         ========================= ======= ==============================================================================
         layer                     str     name of the module within the model, ``"(model)"`` for the model itself

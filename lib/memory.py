@@ -46,7 +46,8 @@ def measure_peak_bytes(
     Returns
     -------
     int
-        Bytes, beyond those of the process with its model and inputs.
+        Bytes, beyond the peak of the process until it had its model and inputs: what a pass needs below that peak is
+        not seen.
 
     Raises
     ------

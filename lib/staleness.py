@@ -127,8 +127,8 @@ def simulate(
         ``scipy.stats`` on the positive numbers, such as ``expon(scale=2)``; a number, if every gradient takes that
         long; or one entry for each learner, each a distribution, a number, or its *recorded* compute times, of which
         every gradient that the learner starts uses the next one, cancelled or not. Times are added and compared as
-        Python does it: whole numbers and Fractions exactly. In schemes where nobody waits, constant times are
-        multiplied, not added up: the fifth finish time of a period is ``5 * period``.
+        Python does it: whole numbers and Fractions exactly. In schemes where nobody waits, and if `service_time` is 0,
+        constant times are multiplied, not added up: the fifth finish time of a period is ``5 * period``.
     scheme : str
         One of the five above.
     k : int

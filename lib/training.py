@@ -47,7 +47,9 @@ _PLAIN = (bool, int, float, str, list, dict)  # of a scheduler's state, what tel
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that is chosen about a training: two with the same settings, model and data are the same, bit for bit.
+    """Everything that is chosen about a training: the same settings, model and data give the same run.
+
+    Bit for bit that holds on one machine with one number of threads.
 
     A batch larger than `micro_batch_size` is computed in parts of so many images, each part's mean loss weighted by its
     share of the batch, so that memory does not grow with the batch. Without batch normalisation this is the full batch
@@ -232,7 +234,7 @@ class Training:
             self.identity["schedule"] = f"{type(self.scheduler).__name__} {plain}"
         self.order = _ShuffledOrder(len(self.images), settings.seed)
         # A GPU would stand still while its loss is waited for: there it is read, and a divergence found, only now and
-        # then. On a CPU it is read before every step, so that a diverged model keeps its last finite weights.
+        # then. On a CPU it is read before every step, so that a step with a loss that is not finite is not taken.
         self.read_every = 1 if self.device.type == "cpu" else READ_EVERY
         self.history: list[list[float]] = []  # rows of HISTORY_COLUMNS
         self.unread: list[list] = []  # the last of them, whose loss and accuracy are still tensors on the device

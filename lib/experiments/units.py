@@ -87,7 +87,7 @@ def run(
         Units at a time, in processes of their own, which share the threads; default: one, or what the caller's
         `joblib.parallel_config` says.
     threads : int, optional
-        Of each unit; default: this process's, shared by the jobs; on a cluster one.
+        Of each unit; default: this process's, divided by `jobs` if that is given; on a cluster one.
     cluster : str, optional
         "tcp://host:port" of a Dask scheduler, or "local:4" for four workers here: see `lib.experiments.cluster`.
 
@@ -99,7 +99,8 @@ def run(
     Raises
     ------
     ArgumentError, ValueError
-        For what makes no sense, and for results of another precision or kind of device in the directory.
+        For what makes no sense, and for results in the directory that were computed otherwise than the units that
+        are left would be: on another kind of device, or in another precision under the same settings.
     MissingResults
         If the arms have no sweep to take their bounds from.
     OSError
