@@ -16,6 +16,7 @@ class ConvModule(nn.Sequential):
     """Convolution, batch normalisation, ReLU: the figure's "Conv Module".
 
     A 3 x 3 kernel is padded by 1, so that stride 1 keeps the height and width and stride 2 halves them (rounded up).
+    There is no bias: the batch normalisation would subtract it again.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
@@ -26,55 +27,50 @@ class ConvModule(nn.Sequential):
         )
 
 
-class InceptionModule(nn.Module):
-    """A 1 x 1 and a 3 x 3 convolution of the same input, side by side; their channels are concatenated.
+class _Branches(nn.ModuleDict):
+    """Modules that read the same input, side by side; their channels are concatenated in the order of the branches.
 
-    Both branches read the input itself: unlike GoogLeNet's, this module has no 1 x 1 bottleneck before the 3 x 3.
+    (n, in_channels, h, w) to (n, sum of the branches' channels, h, w), with h and w halved if the branches halve them.
     """
 
-    def __init__(self, in_channels: int, channels_1x1: int, channels_3x3: int) -> None:
-        super().__init__()
-        self.branch_1x1 = ConvModule(in_channels, channels_1x1, 1)
-        self.branch_3x3 = ConvModule(in_channels, channels_3x3, 3)
-
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, channels_1x1 + channels_3x3, h, w)."""
-        return torch.cat([self.branch_1x1(x), self.branch_3x3(x)], dim=1)
+        # the channels, counted from the end: an image may come without a batch axis
+        return torch.cat([branch(x) for branch in self.values()], dim=-3)
 
 
-class DownsampleModule(nn.Module):
-    """A 3 x 3 convolution and a 3 x 3 max pooling, both of stride 2, side by side; their channels are concatenated."""
+class InceptionModule(_Branches):
+    """A 1 x 1 and a 3 x 3 convolution of the input itself: unlike in GoogLeNet, no bottleneck before the 3 x 3."""
+
+    def __init__(self, in_channels: int, channels_1x1: int, channels_3x3: int) -> None:
+        super().__init__(
+            {
+                "branch_1x1": ConvModule(in_channels, channels_1x1, 1),
+                "branch_3x3": ConvModule(in_channels, channels_3x3, 3),
+            }
+        )
+
+
+class DownsampleModule(_Branches):
+    """A 3 x 3 convolution and a 3 x 3 max pooling, both of stride 2: height and width are halved (rounded up)."""
 
     def __init__(self, in_channels: int, channels_3x3: int) -> None:
-        super().__init__()
-        self.branch_3x3 = ConvModule(in_channels, channels_3x3, 3, stride=2)
-        self.branch_pool = nn.MaxPool2d(3, stride=2, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, channels_3x3 + in_channels, h / 2, w / 2)."""
-        return torch.cat([self.branch_3x3(x), self.branch_pool(x)], dim=1)
+        super().__init__(
+            {
+                "branch_3x3": ConvModule(in_channels, channels_3x3, 3, stride=2),
+                "branch_pool": nn.MaxPool2d(3, stride=2, padding=1),
+            }
+        )
 
 
 class SmallInception(nn.Module):
     """The small Inception network for 28 x 28 images: 1,649,386 parameters and 202,864,928 multiply-accumulates.
 
-    Parameters
-    ----------
-    in_channels : int
-        Channels of an image: 1 for Fashion-MNIST, 3 for colour.
-    num_classes : int
-        Outputs of the last layer.
-
-    Notes
-    -----
-    The 7 x 7 mean pooling at the end fixes the image size at 28 x 28. The counts are for the default arguments. A
-    convolution has no bias: the batch normalisation that follows would subtract it again.
+    `in_channels` is 1 for Fashion-MNIST, 3 for colour; `num_classes` the outputs of the last layer; the counts are for
+    the default arguments. The 7 x 7 mean pooling at the end fixes the size of an image.
 
     Source: Zhang, Bengio, Hardt, Recht, Vinyals, "Understanding deep learning requires rethinking generalization",
     ICLR 2017, Figure 3.
 
-    Examples
-    --------
     >>> model = SmallInception()
     >>> sum(parameter.numel() for parameter in model.parameters())
     1649386
@@ -104,16 +100,7 @@ class SmallInception(nn.Module):
         self.classifier = nn.Linear(336, whole_number("num_classes", num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores before the softmax.
-
-        Parameters
-        ----------
-        x : Tensor, shape (n, in_channels, 28, 28), of the network's floating-point type
-            Normalised images.
-
-        Returns
-        -------
-        Tensor, shape (n, num_classes)
+        """Class scores before the softmax, (n, num_classes), of normalised images, (n, in_channels, 28, 28).
 
         Raises
         ------
@@ -129,52 +116,22 @@ class SmallInception(nn.Module):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
-def _convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
-    """A convolution of stride 1 that keeps height and width (odd kernel), and a ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False), nn.ReLU(inplace=True)
-    )
+def _convolution(kernel_size: int, **channels: object) -> nn.Sequential:
+    """A convolution from the first to the second of two named widths that keeps height and width, and a ReLU."""
+    inputs, outputs = (whole_number(name, width) for name, width in channels.items())
+    # no bias, as the problem counts none
+    conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(conv, nn.ReLU(inplace=True))
 
 
-class _ParallelBranches(nn.Module):
-    """Branches that read the same input; their channels are concatenated in the order of the branches."""
-
-    def __init__(self, branches: dict[str, nn.Module]) -> None:
-        super().__init__()
-        for name, branch in branches.items():
-            self.add_module(name, branch)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, h, w); without n too."""
-        # the channels, counted from the end: an image may come without a batch axis
-        return torch.cat([branch(x) for branch in self.children()], dim=-3)
-
-
-def _whole_numbers(**widths: int) -> list[int]:  # only widths are checked: PyTorch says the rest as well
-    return [whole_number(name, width) for name, width in widths.items()]
-
-
-class NaiveInceptionModule(_ParallelBranches):
+class NaiveInceptionModule(_Branches):
     """Inception module, naive version: 1 x 1, 3 x 3, 5 x 5 convolutions and a 3 x 3 max pooling side by side.
 
-    Every branch reads the input itself and keeps its height and width. With the default widths and an input of
-    256 x 32 x 32: output 672 x 32 x 32, and 1,115,684,864 multiply-accumulates. The pooling hands on all channels of
-    the input, so that the output has more channels than the input whatever the widths are.
-
-    Parameters
-    ----------
-    in_channels : int
-    channels_1x1, channels_3x3, channels_5x5 : int
-        Output channels of the convolutions.
-
-    Notes
-    -----
-    A ReLU follows every convolution. Convolutions have no bias, as the problem counts none.
+    The pooling hands on all channels of the input, so that the output, of `out_channels`, has more channels than the
+    input whatever the widths are: the output channels of the convolutions, whole numbers of at least 1.
 
     Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, Figure 2(a).
 
-    Examples
-    --------
     >>> NaiveInceptionModule()(torch.zeros(1, 256, 32, 32)).shape
     torch.Size([1, 672, 32, 32])
     """
@@ -182,43 +139,25 @@ class NaiveInceptionModule(_ParallelBranches):
     def __init__(
         self, in_channels: int = 256, channels_1x1: int = 128, channels_3x3: int = 192, channels_5x5: int = 96
     ) -> None:
-        in_channels, channels_1x1, channels_3x3, channels_5x5 = _whole_numbers(
-            in_channels=in_channels, channels_1x1=channels_1x1, channels_3x3=channels_3x3, channels_5x5=channels_5x5
-        )
         super().__init__(
             {
-                "branch_1x1": _convolution(in_channels, channels_1x1, 1),
-                "branch_3x3": _convolution(in_channels, channels_3x3, 3),
-                "branch_5x5": _convolution(in_channels, channels_5x5, 5),
+                "branch_1x1": _convolution(1, in_channels=in_channels, channels_1x1=channels_1x1),
+                "branch_3x3": _convolution(3, in_channels=in_channels, channels_3x3=channels_3x3),
+                "branch_5x5": _convolution(5, in_channels=in_channels, channels_5x5=channels_5x5),
                 "branch_pool": nn.MaxPool2d(3, stride=1, padding=1),
             }
         )
         self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + in_channels
 
 
-class ReducedInceptionModule(_ParallelBranches):
+class ReducedInceptionModule(_Branches):
     """Inception module with dimension reduction: 1 x 1 convolutions before the 3 x 3 and 5 x 5, and after the pooling.
 
-    With the default widths and an input of 256 x 32 x 32: output 480 x 32 x 32, and 397,410,304 multiply-accumulates.
+    As :class:`NaiveInceptionModule`, and `reduce_3x3` and `reduce_5x5` are the channels to which the input of a larger
+    convolution is reduced, `channels_pool` those to which the output of the pooling is projected.
 
-    Parameters
-    ----------
-    in_channels : int
-    channels_1x1, channels_3x3, channels_5x5 : int
-        Output channels of these branches.
-    reduce_3x3, reduce_5x5 : int
-        Channels to which a 1 x 1 convolution reduces the input of the 3 x 3 and of the 5 x 5 convolution.
-    channels_pool : int
-        Channels to which a 1 x 1 convolution projects the output of the pooling.
+    Source: Szegedy et al. 2015, Figure 2(b).
 
-    Notes
-    -----
-    As for :class:`NaiveInceptionModule`; a ReLU follows the reductions too.
-
-    Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, Figure 2(b).
-
-    Examples
-    --------
     >>> ReducedInceptionModule()(torch.zeros(1, 256, 32, 32)).shape
     torch.Size([1, 480, 32, 32])
     """
@@ -233,21 +172,21 @@ class ReducedInceptionModule(_ParallelBranches):
         channels_5x5: int = 96,
         channels_pool: int = 64,
     ) -> None:
-        in_channels, channels_1x1, channels_3x3, channels_5x5 = _whole_numbers(
-            in_channels=in_channels, channels_1x1=channels_1x1, channels_3x3=channels_3x3, channels_5x5=channels_5x5
-        )
-        reduce_3x3, reduce_5x5, channels_pool = _whole_numbers(
-            reduce_3x3=reduce_3x3, reduce_5x5=reduce_5x5, channels_pool=channels_pool
-        )
-        reduced_3x3 = _convolution(in_channels, reduce_3x3, 1), _convolution(reduce_3x3, channels_3x3, 3)
-        reduced_5x5 = _convolution(in_channels, reduce_5x5, 1), _convolution(reduce_5x5, channels_5x5, 5)
-        projected = nn.MaxPool2d(3, stride=1, padding=1), _convolution(in_channels, channels_pool, 1)
         super().__init__(
             {
-                "branch_1x1": _convolution(in_channels, channels_1x1, 1),
-                "branch_3x3": nn.Sequential(*reduced_3x3),
-                "branch_5x5": nn.Sequential(*reduced_5x5),
-                "branch_pool": nn.Sequential(*projected),
+                "branch_1x1": _convolution(1, in_channels=in_channels, channels_1x1=channels_1x1),
+                "branch_3x3": nn.Sequential(
+                    _convolution(1, in_channels=in_channels, reduce_3x3=reduce_3x3),
+                    _convolution(3, reduce_3x3=reduce_3x3, channels_3x3=channels_3x3),
+                ),
+                "branch_5x5": nn.Sequential(
+                    _convolution(1, in_channels=in_channels, reduce_5x5=reduce_5x5),
+                    _convolution(5, reduce_5x5=reduce_5x5, channels_5x5=channels_5x5),
+                ),
+                "branch_pool": nn.Sequential(
+                    nn.MaxPool2d(3, stride=1, padding=1),
+                    _convolution(1, in_channels=in_channels, channels_pool=channels_pool),
+                ),
             }
         )
         self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + channels_pool

@@ -24,36 +24,28 @@ def measure_peak_bytes(
     training: bool = True,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> int:
-    """By how much one real pass raises the peak memory of a process.
+    """By how much one real pass raises the peak memory of a process, in bytes.
 
-    A new process builds the model, draws normal inputs, and then runs a forward pass, with `training` also the backward
-    pass of the sum of the outputs. The figure includes what the libraries below PyTorch allocate, and differs from
-    machine to machine.
+    A new process builds the model, draws normal inputs, and runs the pass. The figure includes what the libraries below
+    PyTorch allocate, and differs from machine to machine.
 
     Parameters
     ----------
     build : callable
         What builds the model, such as ``torchvision.models.vgg19``; the new process imports it by its name.
-    input_shape : sequence of int
-        Shape of one example, without the batch axis, which is put first.
-    batch_size : int
-        Number of examples.
+    input_shape, batch_size
+        As for :func:`lib.layer_counts.count_saved_bytes`, but of one input, and the batch axis is put first.
     training : bool
-        Forward and backward pass in training mode; else the forward pass in evaluation mode without gradients.
+        Forward pass and the backward pass of the sum of the outputs, in training mode; else the forward pass alone,
+        without gradients, in evaluation mode.
     memory_format : torch.memory_format
         Of the weights and the input, such as ``torch.channels_last``.
-
-    Returns
-    -------
-    int
-        Bytes, beyond the peak of the process until it had its model and inputs: what a pass needs below that peak is
-        not seen.
 
     Raises
     ------
     ArgumentError
-        A ValueError and TypeError: if `input_shape` is not one shape, `batch_size` is not a whole number of at least 1,
-        or `build` cannot be imported, such as a lambda or what is defined in a notebook.
+        If `input_shape` or `batch_size` makes no sense, or `build` cannot be imported, such as a lambda or what is
+        defined in a notebook.
     RuntimeError
         If the new process fails, with its message; also where the system reports no peak memory (Windows, and some
         containers).
@@ -89,16 +81,12 @@ def _measure_in_this_process() -> None:
 
 def _peak_resident_bytes(status: Path = Path("/proc/self/status")) -> int:
     """The most memory that this process has had so far; ends the process where the system does not say."""
-    if sys.platform == "linux":  # where getrusage's figure would include that of the process that started this one
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
-        kilobytes = int(found[1]) if found else 0
-    elif sys.platform == "win32":
-        kilobytes = 0
-    else:
+    if sys.platform == "darwin":
         import resource  # not on Windows
 
-        unit = 1024 if sys.platform == "darwin" else 1  # macOS reports bytes
-        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
-    if not kilobytes:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # on Linux, the figure of getrusage would include that of the process that started this one
+    found = re.search(r"VmHWM:\s*([1-9]\d*) kB", status.read_text()) if status.exists() else None
+    if not found:
         sys.exit(f"this system reports no peak memory of a process (VmHWM in {status}): use count_saved_bytes instead")
-    return 1024 * kilobytes
+    return 1024 * int(found[1])

@@ -74,7 +74,7 @@ class Reader:
         self.context = browser.new_context(viewport=screen, color_scheme=scheme, **options)
         self.page: Page = self.context.new_page()
         self.page.on("request", self.see)
-        self.page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url[:200]}"))
+        self.page.on("requestfailed", self.miss)
         self.page.on("response", self.receive)
         self.page.on("pageerror", lambda error: self.faults.append(f"script error: {error}"))
         self.page.on("console", self.hear)
@@ -82,6 +82,10 @@ class Reader:
     def see(self, request) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.faults.append(f"request to another host: {request.url[:200]}")
+
+    def miss(self, request) -> None:
+        if "ERR_ABORTED" not in str(request.failure):  # a picture on its way when the reader goes on
+            self.faults.append(f"failed: {request.url[:200]}")
 
     def receive(self, answer) -> None:
         if answer.status >= 400:

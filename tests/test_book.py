@@ -208,6 +208,7 @@ def test_what_is_numbered_on_a_page_carries_the_number_of_the_page_and_never_tha
             number = link.get_text(strip=True).partition(". ")[0]
             assert re.fullmatch(problem if path.stem == "1_answers" else problem + "[a-z]", number), path
             assert page.select_one("article h1 .section-number").get_text(strip=True) == f"{number}."
+            assert page.select("article :is(h2, h3, h4) .section-number") == [], path
             assert [found for found in numbers(page) if not re.fullmatch(rf"{number}-\d+", found)] == [], path
 
 

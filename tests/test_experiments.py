@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -322,9 +321,28 @@ def test_loss_that_is_not_finite_in_the_last_evaluation_is_divergence(tiny: dict
     assert run_unit(unit, **tiny)["unit"] == result["unit"]  # and its line can be printed again
 
 
-def test_threads_of_one_process_are_refused(tiny: dict) -> None:
-    with joblib.parallel_config(backend="threading", n_jobs=2), pytest.raises(RuntimeError, match="in processes"):
-        run("lr-range", "quick", **tiny)
+def test_what_is_no_yes_deletes_no_results(tiny: dict) -> None:
+    with pytest.raises(ArgumentError, match="fresh must be True or False, got 'no'"):
+        run("lr-range", "quick", fresh="no", **tiny)
+
+
+def test_threads_of_one_process_are_refused(tmp_path: Path) -> None:
+    script = """
+        import os, sys
+        import joblib
+        from lib.experiments import run
+        from tests.test_experiments import make_tiny
+        make_tiny()
+        try:
+            with joblib.parallel_config(backend="threading", n_jobs=2):
+                run("lr-range", "quick", sys.argv[1], checkpoints=sys.argv[1])
+        except RuntimeError as error:
+            print(error, flush=True)
+        os._exit(0)  # the thread that came first would go on to its end
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=200).stdout
+    assert shown.startswith("another thread of this process is training") and "in processes" in shown
 
 
 # ------------------------------------------------------------------ interruption
@@ -388,11 +406,6 @@ def test_unit_that_another_process_trains_is_left_to_it(tiny: dict, caplog: pyte
         assert len(run("lr-range", "quick", **tiny)) == 9
     assert "left to the process that is training it" in caplog.text
     assert len(run("lr-range", "quick", **tiny)) == 10
-
-
-def test_what_is_no_yes_deletes_no_results(tiny: dict, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="fresh must be True or False, got 'no'"):
-        run("lr-range", "quick", fresh="no", **tiny)
 
 
 def test_damaged_checkpoint_is_refused_and_fresh_is_the_way_out(tiny: dict) -> None:

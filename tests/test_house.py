@@ -39,7 +39,8 @@ def read(name: str) -> str:
 
 
 def run_in(folder, *command: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    return subprocess.run(command, cwd=folder, env={**outside, **environment}, capture_output=True, text=True)
 
 
 def test_installed_are_the_pinned_versions():

@@ -63,7 +63,7 @@ def lab(folder) -> Iterator[str]:
 def test_it_opens_on_the_introduction(browser, lab):
     page = browser.new_context(viewport=DESKTOP).new_page()
     page.goto(f"{lab}/")
-    page.wait_for_url("**/lab/tree/book/intro.ipynb")
+    page.wait_for_url("**/lab/tree/book/intro.ipynb", timeout=120_000)
     page.wait_for_selector(".jp-Notebook .jp-Cell:has-text('Five problems')", timeout=60_000)
     page.context.close()
 

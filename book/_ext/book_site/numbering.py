@@ -37,8 +37,9 @@ def number_pages(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Put these numbers where Sphinx has stored its own; the pages to write again because of it."""
     numbers = page_numbers(env)
     for docname, number in numbers.items():
-        env.toc_secnumbers[docname] = dict.fromkeys(env.toc_secnumbers.get(docname, {})) | {"": (number,)}
         first, *others = env.tocs[docname].findall(nodes.reference)
+        # a heading that is not in this list would get the number of the page
+        env.toc_secnumbers[docname] = {other["anchorname"]: None for other in others} | {"": (number,)}
         env.titles[docname]["secnumber"] = first["secnumber"] = (number,)
         for reference in others:
             reference.attributes.pop("secnumber", None)

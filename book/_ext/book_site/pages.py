@@ -18,6 +18,11 @@ FIXES = (  # accessibility of what docutils, pandas and myst-nb write
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     (re.compile(r' id="proof-content"'), ""),  # the same on every proof
     (re.compile(r'<section id="proof-content">'), "<section>"),
+    # a folded proof has no title to unfold it by, at which sphinx-togglebutton stops
+    (
+        re.compile(r'(<div class="proof dropdown admonition"[^>]*>)\s*<p>Proof\. '),
+        r'\1<p class="admonition-title">Proof</p>\n<p>',
+    ),
 )
 PICTURE = re.compile(r"<img (?=[^>]*src=\"[^\"]*_images/([^\"/]+)\")")
 
