@@ -64,7 +64,7 @@ def test_it_opens_on_the_introduction(browser, lab):
     page = browser.new_context(viewport=DESKTOP).new_page()
     page.goto(f"{lab}/")
     page.wait_for_url("**/lab/tree/book/intro.ipynb", timeout=120_000)
-    page.wait_for_selector(".jp-Notebook .jp-Cell:has-text('Five problems')", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook h1:has-text('Five problems') >> visible=true", timeout=60_000)
     page.context.close()
 
 
