@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
@@ -17,6 +18,13 @@ from tests.reader import FLAGS, served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def figures_closed() -> Iterator[None]:
+    """A figure that one test leaves open is none of the next."""
+    yield
+    plt.close("all")
 
 
 def build(source: Path, output: Path) -> Path:

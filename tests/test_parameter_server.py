@@ -36,8 +36,9 @@ def nothing_left_behind():
     """No process of ours, and no new name in the system's shared memory."""
     shared = Path("/dev/shm")
     before = set(os.listdir(shared)) if shared.exists() else set()
+    running = multiprocessing.active_children()  # the processes that joblib keeps ready for the next of its tests
     yield
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(running)
     ours = [name for name in (set(os.listdir(shared)) if shared.exists() else set()) - before if "pym" in name]
     assert not ours, "shared memory was left"
 
