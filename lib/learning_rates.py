@@ -90,12 +90,12 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     """Bounds of a cyclical learning rate, from the training loss of constant-rate candidates.
 
     With the candidates in increasing order, the fall of the curve is its first loss minus its smallest. A change
-    smaller than `tolerance` times that fall counts as noise.
+    smaller than the tolerance, `tolerance` times that fall, counts for nothing.
 
-    - lr_min is the first candidate whose loss lies below the first one's by more than the noise: where the loss starts
-      to fall.
+    - lr_min is the first candidate whose loss lies below the first one's by more than the tolerance: where the loss
+      starts to fall.
     - lr_max is the last candidate, going up from lr_min, before the first whose loss exceeds the smallest so far by
-      more than the noise, or is not finite: where the loss stops falling or turns ragged.
+      more than the tolerance, or is not finite: where the loss stops falling or turns ragged.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
         candidate's loss is its mean over the last epoch, and it counts as diverged if its last loss, in training or in
         testing, is not finite).
     tolerance : float
-        Noise, as a fraction of the whole fall, in (0, 1).
+        As a fraction of the whole fall, in (0, 1).
 
     Returns
     -------
