@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -43,7 +44,9 @@ LOADING = {  # what a browser requests by itself
 STYLE_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
 
 
+@functools.cache
 def parse(path: Path) -> BeautifulSoup:
+    """A page; nobody changes it, for all tests look at the same one."""
     return BeautifulSoup(path.read_text("utf8"), "html.parser")
 
 
@@ -103,9 +106,8 @@ def unresolved(page: BeautifulSoup) -> list[str]:
     """Signs of a reference, citation or glued value that was not found."""
     article = page.find("article") or page
     bad = [tag.get_text()[:80] for tag in article.select(".system-message, .problematic, a.reference[href='#']")]
-    for code in article.find_all(["pre", "code", "script", "style"]):
-        code.decompose()
-    text = article.get_text(" ")
+    texts = (text for text in article.strings if not text.find_parent(["pre", "code", "script", "style"]))
+    text = " ".join(texts)
     return bad + re.findall(r".{0,30}(?:\?\?|\{(?:glue|ref|eq|cite|numref|prf)[^}]*\}|No glue|%s\b).{0,30}", text)
 
 
