@@ -361,10 +361,30 @@ def test_a_folder_that_was_moved_or_copied_with_its_environment_is_set_right(clo
 
 
 def test_what_make_runs_imports_the_library_of_its_folder(clone):
-    script = 'case "$*" in *tools.notebooks*) echo "PYTHONPATH is $PYTHONPATH";; esac'
+    python_of(clone, 'echo "PYTHONPATH is $PYTHONPATH"')
+    assert run_in(clone, "make", "run", PYTHONPATH="/elsewhere").stdout == f"PYTHONPATH is {clone}\n"
+
+
+def python_of(clone, script: str) -> None:
+    """An environment that is set up, and whose Python is this script."""
     assert run_in(clone, "make", "environment", stand_in(clone, PYTHON_WITH_PIP)).returncode == 0
     (clone / ".venv" / "bin" / "python").write_text(f"#!/bin/sh\n{script}\n")
-    assert run_in(clone, "make", "run", PYTHONPATH="/elsewhere").stdout == f"PYTHONPATH is {clone}\n"
+
+
+def test_fonts_of_figures_are_kept_in_the_folder_and_not_in_a_home_that_may_be_read_only(clone):
+    python_of(clone, 'echo "$MPLCONFIGDIR"')
+    assert run_in(clone, "make", "run", HOME="/dev/null").stdout == f"{clone}/.venv/matplotlib\n"
+
+
+def test_make_experiments_says_that_all_are_stored_and_how_to_make_them_anew(clone):
+    python_of(clone, 'echo "$*"')
+    first, last = run_in(clone, "make", "experiments", "JOBS=2").stdout.splitlines()
+    assert first == "-m lib.experiments run all --profile full --jobs 2"
+    command = last.partition("To train anew: ")[2]
+    assert command.endswith(" -m lib.experiments run all --profile full --fresh") and command in README
+    python_of(clone, "exit 130")  # interrupted
+    done = run_in(clone, "make", "experiments")
+    assert done.returncode and "stored" not in done.stdout
 
 
 # tools/notebooks.py, JupyterLab
