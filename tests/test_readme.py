@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from tests.conftest import ROOT
 from tests.test_house import PROJECT, README
 from tools.lock import BOOK, installed, package
 from tools.notebooks import chapters
