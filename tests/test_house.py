@@ -8,8 +8,10 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from importlib.metadata import distribution, version
 from itertools import chain
@@ -621,6 +623,36 @@ def test_chapters_run_side_by_side_and_one_that_fails_stops_no_other(tmp_path, c
     printed = capfd.readouterr()
     assert "b.md: a cell fails" in printed.err
     assert printed.out.count("executed in") == 2
+
+
+def interrupt(command: list[str], begun) -> tuple[int, str]:
+    """Press Ctrl-C once a command has begun; its exit status, and what it says on the error stream."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        while not begun(process) and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and all that it has started
+        said = process.communicate(timeout=60)[1]
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_stops_chapters_in_one_line_and_leaves_them_as_they_were(tmp_path, jobs):
+    texts = [tmp_path / f"{name}.md" for name in ("a", "b")[:jobs]]
+    for text in texts:
+        cell = f"import pathlib, time\npathlib.Path('{text.stem}').touch()\ntime.sleep(60)"
+        text.write_text(HEADER + CELL.format(cell))
+        text.with_suffix(".ipynb").write_text("as it was")
+    command = [sys.executable, "-m", "tools.notebooks", "run", "--jobs", str(jobs), *map(str, texts)]
+    status, said = interrupt(command, lambda process: all(text.with_suffix("").exists() for text in texts))
+    assert (status, said) == (1, "interrupted: chapters that had not ended are as they were\n")
+    assert {text.with_suffix(".ipynb").read_text() for text in texts} == {"as it was"}
+
+
+def test_ctrl_c_stops_a_benchmark_in_one_line():
+    command = [sys.executable, "-m", "tests.benchmarks", "staleness"]
+    status, said = interrupt(command, lambda process: "== staleness" in process.stdout.readline())
+    assert (status, said) == (1, "interrupted: what is printed was measured\n")
 
 
 def test_a_full_disk_leaves_the_old_notebook_and_nothing_else(chapter, tmp_path, monkeypatch, capsys):

@@ -132,12 +132,32 @@ def normal_form(text: Path) -> str:
     return jupytext.writes(notebook, fmt="md:myst", config=load_jupytext_config(str(text)))
 
 
+class Client(NotebookClient):
+    """NotebookClient, which makes errors of its own of Ctrl-C, and lets the kernel complain of closed sockets."""
+
+    @property
+    def interrupted(self) -> bool:
+        return hasattr(self, "_async_cleanup_kernel_future")
+
+    async def _async_cleanup_kernel(self) -> None:
+        if self.interrupted:
+            self.shutdown_kernel = "immediate"
+        await super()._async_cleanup_kernel()
+
+
 def execute(source: str, folder: Path):
     """The notebook of a text, executed from top to bottom in a folder."""
     notebook = jupytext.reads(source, fmt="md:myst")
     name_cells(notebook)
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=3600, record_timing=False, coalesce_streams=True, resources=resources).execute()
+    options = {"resources": {"metadata": {"path": str(folder)}}, "record_timing": False, "coalesce_streams": True}
+    # what the kernel itself logs: its errors, and not that this machine could listen to itself
+    client = Client(notebook, timeout=3600, extra_arguments=["--log-level=ERROR"], **options)
+    try:
+        client.execute()
+    except Exception:
+        if client.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     notebook.metadata.get("language_info", {}).pop("version", None)
     return notebook
 

@@ -10,6 +10,9 @@ available = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).p
 unknown = sorted(set(sys.argv[1:]) - set(available))
 if unknown:
     sys.exit(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(available)}")
-for name in sys.argv[1:] or available:
-    print(f"== {name}", flush=True)
-    importlib.import_module(f"tests.benchmarks.bench_{name}").main()
+try:
+    for name in sys.argv[1:] or available:
+        print(f"== {name}", flush=True)
+        importlib.import_module(f"tests.benchmarks.bench_{name}").main()
+except KeyboardInterrupt:
+    sys.exit("interrupted: what is printed was measured")
