@@ -14,10 +14,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
-from numbers import Real
+from numbers import Integral, Real
 from operator import mul
 
 import numpy as np
@@ -80,18 +79,14 @@ def update_log(
     """
     times = _finish_times(finish_times)
     rank = _ranks(tie_order, len(times))
-    events = [
-        (time, rank[learner], learner, gradient)
-        for learner, of_one in enumerate(times)
-        for gradient, time in enumerate(of_one, start=1)
-    ]
-    events.sort()  # Python compares ints, floats and Fractions exactly; an array would have to round large integers
+    # Python compares ints, floats and Fractions exactly; an array would have to round large integers
+    events = sorted((time, rank[learner], learner) for learner, of_one in enumerate(times) for time in of_one)
     read = [0] * len(times)  # the version that each learner is working with
-    rows = []
-    for version, (_, _, learner, gradient) in enumerate(events, start=1):
-        rows.append((learner + 1, gradient, read[learner], version))
+    read_versions = []
+    for version, (_, _, learner) in enumerate(events, start=1):
+        read_versions.append(read[learner])
         read[learner] = version
-    return _log([event[0] for event in events], *zip(*rows, strict=True))
+    return _log([time for time, _, _ in events], [learner for _, _, learner in events], read_versions)
 
 
 def simulate(
@@ -167,60 +162,47 @@ def simulate(
     n_learners, n_updates = whole_number("n_learners", n_learners), whole_number("n_updates", n_updates)
     k = _group_size(scheme, k, n_learners)
     rank = _ranks(tie_order, n_learners)
-    service_time = real_number("service_time", service_time, at_least=0)
+    service_time = real_number("service_time", service_time, at_least=0) or 0  # 0.0 would make floats of Fractions
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng must be a numpy.random.Generator, got {rng!r}: use numpy.random.default_rng(seed)")
-    # if nobody waits, each learner starts at its own last finish: its finish times are known beforehand
-    known = scheme in ("async", "k-batch-async") and service_time == 0
-    streams = _streams(compute_time, n_learners, known, rng)
-    times, learners, read_versions = _event_loop(streams, rank, n_updates, scheme, k, known, service_time)
-    numbers = pd.Series(learners) + 1
-    return _log(
-        np.repeat(np.array(times, dtype=float), k),
-        numbers,
-        numbers.groupby(numbers).cumcount() + 1,
-        np.array(read_versions),
-        np.repeat(np.arange(1, n_updates + 1), k),
-    )
-
-
-def _event_loop(
-    streams: list[Iterator], rank: list[int], n_updates: int, scheme: str, k: int, known: bool, service_time: float
-) -> tuple[list, list[int], list[int]]:
-    """When each update is made, and for each gradient, as the server receives it, its learner and the version read."""
     waits = scheme in ("k-sync", "k-async")  # a learner whose gradient was received reads only after the update
     cancels = scheme in ("k-sync", "k-batch-sync")  # an update ends all computations
-    everyone = range(len(streams))
-    queue: list[tuple] = []  # (when a gradient is finished, rank for ties, learner), the earliest first
-    read, times, learners, read_versions = [0] * len(streams), [], [], []
-    version, now, starting = 0, 0, everyone
-    while True:
+    # if nobody waits, each learner starts at its own last finish: its finish times are known beforehand
+    known = not (waits or cancels or service_time)
+    streams = _streams(compute_time, n_learners, known, rng)
+
+    queue: list[tuple] = []  # gradients that are being computed, the first to be finished first: (when, rank, learner)
+    read = [0] * n_learners  # the version that each learner is working with
+    now, times, learners, read_versions = 0, [], [], []
+
+    def start(starting: Iterable[int], version: int) -> None:
         for learner in starting:
             read[learner] = version
             time = next(streams[learner], None)
             if time is None:  # nothing more is recorded: what happens after this moment is not known
-                heapq.heappush(queue, (now, len(rank), learner))
+                heapq.heappush(queue, (now, n_learners, learner))
             else:
                 heapq.heappush(queue, (time if known else now + time, rank[learner], learner))
-        if version == n_updates:
-            return times, learners, read_versions
-        finished, order, learner = heapq.heappop(queue)
-        if order == len(rank):
-            raise ArgumentError(
-                f"compute_time has too few recorded times: learner {learner + 1} would start another gradient, so only "
-                f"{version} updates are known; record more, or ask for fewer"
-            )
-        now = max(now, finished) + service_time if service_time else finished  # the server takes one at a time
-        learners.append(learner)
-        read_versions.append(read[learner])
-        if len(learners) < (version + 1) * k:  # the update is not complete
-            starting = () if waits else (learner,)
-            continue
-        version += 1
-        times.append(now)
+
+    start(range(n_learners), 0)
+    for version in range(1, n_updates + 1):
+        while len(learners) < version * k:
+            finished, order, learner = heapq.heappop(queue)
+            if order == n_learners:
+                raise ArgumentError(
+                    f"compute_time has too few recorded times: learner {learner + 1} would start another gradient, so "
+                    f"only {version - 1} updates are known; record more, or ask for fewer"
+                )
+            now = max(finished, now) + service_time  # the server takes one gradient at a time
+            learners.append(learner)
+            read_versions.append(read[learner])
+            if not waits and len(learners) < version * k:
+                start([learner], version - 1)
+        times.append(float(now))
         if cancels:
             queue.clear()
-        starting = everyone if cancels else learners[-k:] if waits else (learner,)
+        start(range(n_learners) if cancels else learners[-k:] if waits else [learner], version)
+    return _log(times, learners, read_versions, k)
 
 
 def run_sgd(
@@ -229,7 +211,7 @@ def run_sgd(
     initial_weights: ArrayLike,
     *,
     learning_rate: float | Callable[[np.ndarray], ArrayLike],
-    keep: ArrayLike | None = None,
+    keep: Sequence[int] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Stochastic gradient descent along a log: every gradient is computed from the version that its learner has read.
 
@@ -250,8 +232,8 @@ def run_sgd(
         The rates of the gradients, not negative; or a function of the staleness that returns them, called once with the
         column of the log: ``lambda s: 0.1 / np.maximum(s, 1)`` is the rule of Zhang, Gupta, Lian and Liu
         (IJCAI 2016, arXiv 1511.05950).
-    keep : sequence of int, optional
-        Increasing versions to return; all of them by default.
+    keep : sequence or array of int, optional
+        The versions to return, increasing, from 0 to the last; without it all of them.
 
     Returns
     -------
@@ -273,18 +255,17 @@ def run_sgd(
     weights = np.array(initial_weights, dtype=float)
     rates = _rates(learning_rate, staleness).reshape(-1, *[1] * weights.ndim)
     last_use = dict(zip(read.tolist(), version.tolist(), strict=True))  # a later row replaces an earlier one
-    starts = np.searchsorted(version, np.arange(1, n_updates + 2)).tolist()
-    positions, wanted = np.arange(len(read)), set(keep.tolist())
-    held, kept = {0: weights}, {0: weights}
-    for v, (start, stop) in enumerate(itertools.pairwise(starts), start=1):
-        sources = read[start:stop].tolist()
+    held, kept, wanted = {0: weights}, {0: weights}, set(keep.tolist())  # what is still to be read, what is returned
+    firsts = np.searchsorted(version, np.arange(2, n_updates + 1))  # row of each update from the second on
+    for v, rows in enumerate(np.split(np.arange(len(read)), firsts), start=1):
+        sources = read[rows].tolist()
         values = np.array([held[source] for source in sources])
-        steps = np.asarray(gradient(values, positions[start:stop]))
+        steps = np.asarray(gradient(values, rows))
         if steps.shape != values.shape:
             raise ArgumentError(
                 f"gradient must return an array of the shape of the weights, {values.shape}: {steps.shape}"
             )
-        weights = weights - (rates[start:stop] * steps).mean(axis=0)
+        weights = weights - (rates[rows] * steps).mean(axis=0)
         for source in set(sources):
             if last_use[source] == v:
                 del held[source]
@@ -295,85 +276,76 @@ def run_sgd(
     return np.array([kept[v] for v in keep.tolist()])
 
 
-# From events to a log.
-
-
-def _log(times: Sequence, learner, gradient, read_version, version) -> pd.DataFrame:
+def _log(times: list, learners: list[int], read_versions: list[int], k: int = 1) -> pd.DataFrame:
+    """The table of gradients in the order in which they are applied, from the time of each update of k of them."""
     time = pd.Series(times)
-    if isinstance(times, list) and time.tolist() != times:  # large integers beside floats: pandas has rounded them
+    if time.tolist() != times:  # large integers beside floats: pandas has rounded them
         time = pd.Series(times, dtype=object)
-    columns = {"time": time, "learner": learner, "gradient": gradient, "read_version": read_version, "version": version}
-    return pd.DataFrame(columns).eval("staleness = version - 1 - read_version")
+    log = pd.DataFrame({"time": np.repeat(time.to_numpy(), k), "learner": np.array(learners) + 1})
+    log["gradient"] = log.groupby("learner").cumcount() + 1
+    log["read_version"] = read_versions
+    log["version"] = np.arange(len(log)) // k + 1
+    return log.eval("staleness = version - 1 - read_version")
 
 
 # Compute times.
 
 
 def _streams(compute_time: object, n_learners: int, known: bool, rng: np.random.Generator) -> list[Iterator]:
-    """For each learner its compute times, or its finish times if it never waits; recorded ones come to an end."""
-    if not _is_sequence(compute_time):
-        compute_time = [compute_time] * n_learners
-    if len(compute_time) != n_learners:
+    """For each learner its compute times, or its finish times if these are known; recorded ones come to an end."""
+    entries = compute_time if _is_sequence(compute_time) else [compute_time] * n_learners
+    if len(entries) != n_learners:
         raise ArgumentError(
-            f"compute_time has {len(compute_time)} entries for {n_learners} learners: give one for each, or a "
-            "single distribution or number for all"
+            f"compute_time has {len(entries)} entries for {n_learners} learners: give one for each, or a single "
+            "distribution or number for all"
         )
-    drawn: dict[int, Iterator] = {}  # learners with the same distribution draw from one stream, in blocks
-    streams = []
-    for learner, entry in enumerate(compute_time, start=1):
+    drawn: dict[int, Iterator] = {}  # learners with the same distribution draw from one stream
+    streams: list[Iterator] = []
+    for learner, entry in enumerate(entries, start=1):
         name = f"compute_time of learner {learner}"
         if isinstance(entry, Real):
             (period,) = _times(name, [entry], positive=True)
-            streams.append(map(partial(mul, period), itertools.count(1)) if known else itertools.repeat(period))
+            always = itertools.repeat(period)
+            streams.append(map(mul, always, itertools.count(1)) if known else always)
             continue
         if _is_sequence(entry):
-            stream: Iterator = iter(_times(name, entry, positive=True))
-        elif id(entry) in drawn:
-            stream = drawn[id(entry)]
+            stream = iter(_times(name, entry, positive=True))
         else:
-            stream = drawn[id(entry)] = _draws(name, _distribution(name, entry), rng)
+            stream = drawn.setdefault(id(entry), _draws(name, entry, rng))
         streams.append(itertools.accumulate(stream) if known else stream)
     return streams
 
 
 def _draws(name: str, distribution: object, rng: np.random.Generator) -> Iterator[float]:
-    while True:
-        block = np.asarray(distribution.rvs(size=256, random_state=rng), dtype=float)
-        if block.shape != (256,):
-            raise ArgumentError(
-                f"{name} draws arrays: give it parameters that are numbers, and a list with one distribution for each "
-                "learner"
-            )
-        low, high = block.min(), block.max()
-        if not (low > 0 and high < np.inf):
-            raise ArgumentError(
-                f"{name} gave the time {high if low > 0 else low}: choose a distribution whose times are positive and "
-                "finite, such as expon or gamma"
-            )
-        yield from block.tolist()
-
-
-def _distribution(name: str, entry: object) -> object:
-    if not (hasattr(entry, "rvs") and hasattr(entry, "support")):
+    """Compute times without end, drawn in blocks."""
+    if not (hasattr(distribution, "rvs") and hasattr(distribution, "support")):
         raise ArgumentError(
             f"{name} must be a frozen distribution of scipy.stats such as expon(scale=2), a number or recorded times, "
-            f"got {entry!r}"
+            f"got {distribution!r}"
         )
     try:
-        low, _ = entry.support()
+        low, _ = distribution.support()
     except TypeError:
         raise ArgumentError(
             f"{name} is a distribution without its parameters: freeze it by giving them, as in gamma(2)"
         ) from None
     if np.ndim(low):
         raise ArgumentError(f"{name} is an array of distributions: give a list with one distribution for each learner")
-    discrete = hasattr(getattr(entry, "dist", entry), "pmf")
-    if not (low > 0 or (low == 0 and not discrete)):
+    discrete = hasattr(getattr(distribution, "dist", distribution), "pmf")
+    if low < 0 or (low == 0 and discrete):
         raise ArgumentError(
             f"{name} has a distribution that starts at {low:g}, so a gradient could take no time or less: choose one "
             "on the positive numbers, such as expon, gamma, or truncnorm instead of norm"
         )
-    return entry
+    while True:
+        block = np.asarray(distribution.rvs(size=256, random_state=rng), dtype=float)
+        outside = block[~((block > 0) & (block < np.inf))]
+        if outside.size:
+            raise ArgumentError(
+                f"{name} gave the time {outside[0]}: choose a distribution whose times are positive and finite, such "
+                "as expon or gamma"
+            )
+        yield from block.tolist()
 
 
 # Arguments.
@@ -422,11 +394,9 @@ def _ranks(tie_order: Sequence[int] | None, n_learners: int) -> list[int]:
     """For each learner its place in the order in which ties are resolved."""
     if tie_order is None:
         return list(range(n_learners))
-    try:
-        order = [whole_number("tie_order", learner) - 1 for learner in tie_order] if _is_sequence(tie_order) else []
-    except ArgumentError:
-        order = []
-    if sorted(order) != list(range(n_learners)):
+    order = list(tie_order) if _is_sequence(tie_order) else []
+    whole = all(isinstance(number, Integral) and not isinstance(number, bool) for number in order)
+    if not whole or sorted(order) != list(range(1, n_learners + 1)):
         raise ArgumentError(
             f"tie_order must name every learner once, by its number from 1 to {n_learners}, the one that is applied "
             f"first at the front; got {tie_order!r}"
