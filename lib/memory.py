@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib.arguments import ArgumentError, whole_number
+from lib.arguments import ArgumentError, whole_number, yes_or_no
 
 
 def measure_peak_bytes(
@@ -44,8 +44,7 @@ def measure_peak_bytes(
     Raises
     ------
     ArgumentError
-        If `input_shape` or `batch_size` makes no sense, or `build` cannot be imported, such as a lambda or what is
-        defined in a notebook.
+        If an argument makes no sense, or `build` cannot be imported, such as a lambda or what is defined in a notebook.
     RuntimeError
         If the new process fails, with its message; also where the system reports no peak memory (Windows, and some
         containers).
@@ -54,7 +53,7 @@ def measure_peak_bytes(
         raise ArgumentError(f"input_shape must be the shape of one example, such as (3, 224, 224), got {input_shape!r}")
     shape = [whole_number("batch_size", batch_size), *(whole_number("input_shape", size) for size in input_shape)]
     try:
-        task = pickle.dumps((build, shape, training, memory_format))
+        task = pickle.dumps((build, shape, yes_or_no("training", training), memory_format))
     except (pickle.PicklingError, AttributeError) as error:
         raise ArgumentError(f"build {build!r} cannot be imported by a new process: define it in a module") from error
     # a new process, because a peak never falls: this one's may be higher already than what the pass needs

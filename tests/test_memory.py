@@ -33,6 +33,12 @@ def test_senseless_shapes_are_not_measured(shape):
         measure_peak_bytes(SmallInception, shape)
 
 
+@pytest.mark.parametrize("training", ["no", "yes", 0, 1, None])
+def test_whether_to_train_is_true_or_false(training):
+    with pytest.raises(ValueError, match="training must be True or False, got"):
+        measure_peak_bytes(SmallInception, (1, 28, 28), training=training)
+
+
 def test_what_a_new_process_cannot_import_is_refused():
     with pytest.raises(ValueError, match=r"build .* cannot be imported by a new process: define it in a module"):
         measure_peak_bytes(lambda: nn.Linear(3, 3), (3,))
