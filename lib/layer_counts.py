@@ -12,24 +12,23 @@ For one example (batch size 1), in evaluation mode:
   Each is counted once, with the call that reads it first, or with its module if none does.
 - *macs*: multiply-accumulates, one for each product that is added to a sum: half of the operations that
   :mod:`torch.utils.flop_counter` counts. Convolutions and matrix products have them, also inside
-  attention and recurrent layers; adding a bias, normalisations, activation functions, pooling, interpolation and
-  residual sums have none. Products with padding zeros count, as they do in every published figure.
+  attention and recurrent layers, and Euclidean distances, one for each difference that is squared; adding a bias,
+  normalisations, activation functions, pooling, interpolation and residual sums have none. Products with padding zeros
+  count, as they do in every published figure.
 - *activations*: the numbers that convolutions, matrix products, poolings and embedding lookups write, and the input.
   Activation functions, dropout, normalisations, residual sums, copies and reshapes add none, because they can work in
   place; nor does an adaptive pooling to the size that its input has. Attention counts the scores that it computes, a
   recurrent layer both products of each of its gates.
 - A complex number is one weight or one activation, and the product of two is one multiply-accumulate.
 
-Modules and the functions of the same name give the same sums: ``nn.MaxPool2d`` and ``functional.max_pool2d``. The same
-result computed in another way may not: a mean over positions is no pooling, indexing a table no embedding lookup,
-``cdist`` and the sum of a broadcast product no matrix product.
+Modules and the functions of the same name give the same sums: ``nn.MaxPool2d`` and ``functional.max_pool2d``. So does a
+matrix product or a distance written by broadcasting, ``(x[:, None] * w).sum(-1)``. The same result computed in another
+way may not: a mean over positions is no pooling, indexing a table no embedding lookup.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -41,34 +40,14 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import flop_registry
 
 from lib.arguments import whole_number
+from lib.products import Products
 from lib.without_data import Call, Calls, Dtypes, Shape, evaluating, run_without_data
 
 _QUANTITIES = ["activations", "weights", "biases", "macs"]
 _POOLINGS = ("avg_pool", "max_pool", "adaptive_", "lp_pool", "fractional_max_pool")  # how their functions' names begin
 _LOOKUPS = ("embedding", "embedding_bag")
-
-# multiply-accumulates of products that PyTorch's table, `flop_registry`, lacks: from the output and the arguments
-_MACS = {
-    "aten.dot": lambda out, a, b: a.numel(),
-    "aten.vdot": lambda out, a, b: a.numel(),
-    "aten.mv": lambda out, a, b: a.numel(),
-    "aten.addmv": lambda out, c, a, b, **_: a.numel(),
-    "aten.addr": lambda out, c, a, b, **_: out.numel(),
-    "aten.addbmm": lambda out, c, a, b, **_: a.numel() * b.shape[-1],
-    "aten._trilinear": lambda out, a, weight, b, *_: a.shape[0] * weight.numel(),  # nn.Bilinear
-    "aten.conv_tbc": lambda out, x, weight, *_: out.shape[:2].numel() * weight.numel(),
-    # those of the convolution, none of the interpolation that feeds it
-    "torchvision.deform_conv2d": lambda out, x, weight, *_: out.numel() * weight.shape[1:].numel(),
-}
-
-# how one knows PyTorch's other operations with products: by their names, held against all those of PyTorch 2.14
-_PRODUCTS = re.compile(
-    r"mm(?![aiy])|mv|dot|addr|matmul|conv(?!ert)|linear$|lstm|gru|rnn|attention|transformer"
-    r"|[cp_]dist|_fft_|linalg_(?!.*norm|cross)|(?<!re)solve|cholesky|geqrf|ormqr"
-)
 
 
 def count_layers(
@@ -118,8 +97,9 @@ def count_layers(
     Warns
     -----
     UserWarning
-        If an operation may have products but has no formula, such as a Fourier transform or a kernel of one's own: it
-        counts nothing until :func:`torch.utils.flop_counter.register_flop_formula` gives it one.
+        If an operation may have products but has no formula, such as a Fourier transform, a kernel of one's own, or one
+        of a later PyTorch that reads a parameter: it counts nothing until
+        :func:`torch.utils.flop_counter.register_flop_formula` gives it one.
 
     Examples
     --------
@@ -134,14 +114,14 @@ def count_layers(
     42762
     """
     calls = run_without_data(model, input_shape, dtype, _counting)
-    without_formula: dict[str, dict[str, None]] = defaultdict(dict)  # operation: its layers, each once and in order
-    for call in calls.made:
-        for operation in call.uncounted:
-            without_formula[operation][call.layer] = None
-    for operation, layers in without_formula.items():
+    for operation in dict.fromkeys(operation for call in calls.made for operation in call.uncounted):
+        where = [call for call in calls.made if operation in call.uncounted]
+        layers = dict.fromkeys(call.layer for call in where)  # each once and in order
+        parameters = dict.fromkeys(name for call in where for name in call.uncounted[operation])
+        reading = f" and parameter {', '.join(parameters)}" if parameters else ""
         warnings.warn(
             f"torch.ops.{operation} has no formula, so that its multiply-accumulates and activations count 0 (layer "
-            f"{', '.join(layers)}): torch.utils.flop_counter.register_flop_formula gives it one",
+            f"{', '.join(layers)}{reading}): torch.utils.flop_counter.register_flop_formula gives it one",
             stacklevel=2,
         )
     _add_parameters(calls)
@@ -201,20 +181,16 @@ def count_saved_bytes(
 @contextmanager
 def _counting(calls: Calls) -> Iterator[None]:
     """Evaluation mode; writes down activations, multiply-accumulates, and which parameters a call reads."""
-    with evaluating(calls), _Products(calls), _Functions(calls):
+    with evaluating(calls), _Operations(calls), _Functions(calls):
         yield
 
 
-class _Products(TorchDispatchMode):
-    """Counts products and what they write, one operation of PyTorch's at a time.
-
-    :class:`torch.utils.flop_counter.FlopCounterMode` uses the same table of formulas, but adds up by module: a row
-    here is one call, without what its children do.
-    """
+class _Operations(TorchDispatchMode):
+    """Adds the products of each operation of PyTorch's, and what products write, to the call that it runs in."""
 
     def __init__(self, calls: Calls) -> None:
         super().__init__()
-        self.calls = calls
+        self.calls, self.products = calls, Products(calls.model)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -223,19 +199,15 @@ class _Products(TorchDispatchMode):
         if output is not NotImplemented:
             return output
         output = func(*args, **kwargs)
-        call, operation = self.calls.running[-1], str(func.overloadpacket)  # such as "aten.mm"
-        call.reads += [x for x in tree_leaves((args, kwargs)) if isinstance(x, nn.Parameter)]
-        if operation in _MACS:
-            call.macs += _MACS[operation](output, *args, **kwargs)
-        elif func.overloadpacket in flop_registry:
-            call.macs += flop_registry[func.overloadpacket](*args, **kwargs, out_val=output) // 2
-        else:
-            # a kernel that is not PyTorch's may do anything
-            if func.namespace not in ("aten", "prim", "prims", "profiler") or _PRODUCTS.search(operation):
-                call.uncounted.append(operation)
-            return output
-        # the first output: attention's fused kernels also return what only the backward pass wants
-        call.activations += next(x.numel() for x in tree_leaves(output) if isinstance(x, Tensor))
+        call, given = self.calls.running[-1], [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        call.reads += [x for x in given if isinstance(x, nn.Parameter)]
+        macs = self.products.of(func, args, kwargs, output)
+        if macs is None:
+            call.uncounted.setdefault(str(func.overloadpacket), []).extend(self.products.parameters_among(given))
+        elif macs:
+            call.macs += macs
+            # the first output: attention's fused kernels also return what only the backward pass wants
+            call.activations += next(x.numel() for x in tree_leaves(output) if isinstance(x, Tensor))
         return output
 
 

@@ -43,7 +43,7 @@ class Call:
     macs: int = 0
     saved_bytes: int = 0
     reads: list[nn.Parameter] = field(default_factory=list)
-    uncounted: list[str] = field(default_factory=list)  # operations that have no formula
+    uncounted: dict[str, list[str]] = field(default_factory=dict)  # operation without a formula -> parameters it reads
 
 
 class Calls:
