@@ -33,6 +33,16 @@ def test_senseless_shapes_are_not_measured(shape):
         measure_peak_bytes(SmallInception, shape)
 
 
+def wasteful() -> nn.Module:
+    torch.ones(100_000_000).sum()
+    return nn.Linear(1000, 1000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process can forget its peak")
+def test_what_building_a_model_took_and_gave_back_does_not_hide_the_pass():
+    assert measure_peak_bytes(wasteful, (1000,), batch_size=10_000, training=False) >= 4 * 10_000 * 1000  # its output
+
+
 @pytest.mark.parametrize("training", ["no", "yes", 0, 1, None])
 def test_whether_to_train_is_true_or_false(training):
     with pytest.raises(ValueError, match="training must be True or False, got"):
