@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lib.arguments import ArgumentError, choice, real_number, whole_number
+from lib.arguments import ArgumentError, check_unmasked, choice, real_number, whole_number
 
 #: The schemes of :func:`simulate`: when the server updates the weights, and who reads them then.
 SCHEMES = ("async", "k-sync", "k-batch-sync", "k-async", "k-batch-async")
@@ -252,6 +252,7 @@ def run_sgd(
     read, version, staleness = _checked_log(log)
     n_updates = int(version[-1])
     keep = _kept(keep, n_updates)
+    check_unmasked("initial_weights", initial_weights)
     weights = np.array(initial_weights, dtype=float)
     rates = _rates(learning_rate, staleness).reshape(-1, *[1] * weights.ndim)
     last_use = dict(zip(read.tolist(), version.tolist(), strict=True))  # a later row replaces an earlier one
@@ -293,7 +294,7 @@ def _log(times: list, learners: list[int], read_versions: list[int], k: int = 1)
 
 def _streams(compute_time: object, n_learners: int, known: bool, rng: np.random.Generator) -> list[Iterator]:
     """For each learner its compute times, or its finish times if these are known; recorded ones come to an end."""
-    entries = compute_time if _is_sequence(compute_time) else [compute_time] * n_learners
+    entries = list(compute_time) if _is_sequence(compute_time) else [compute_time] * n_learners
     if len(entries) != n_learners:
         raise ArgumentError(
             f"compute_time has {len(entries)} entries for {n_learners} learners: give one for each, or a single "
@@ -405,8 +406,8 @@ def _ranks(tie_order: Sequence[int] | None, n_learners: int) -> list[int]:
 
 
 def _is_sequence(value: object) -> bool:
-    """Whether a value is a list, a tuple, an array, a pandas Series or the like."""
-    if isinstance(value, str | bytes | Mapping) or (isinstance(value, np.ndarray) and value.ndim == 0):
+    """Whether a value is a list, a tuple, an array, a Series or the like; a table would give its columns' names."""
+    if isinstance(value, str | bytes | Mapping | pd.DataFrame) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return False
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
@@ -437,8 +438,9 @@ def _checked_log(log: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _rates(learning_rate: object, staleness: np.ndarray) -> np.ndarray:
+    given = learning_rate(staleness) if callable(learning_rate) else learning_rate
+    check_unmasked("learning_rate", given)
     try:
-        given = learning_rate(staleness) if callable(learning_rate) else learning_rate
         rates = np.broadcast_to(np.asarray(given, dtype=float), staleness.shape)
     except (TypeError, ValueError) as error:
         raise ArgumentError(
