@@ -48,7 +48,7 @@ _NO_PRODUCTS = re.compile(
 _SUMS = {"sum": "self", "nansum": "self", "cumsum": "self", "mean": "self", "index_add": "source", "scatter_add": "src"}
 _NORMS = {"norm": "self", "linalg_vector_norm": "self"}
 # what leaves products products: scaled, masked, moved to other memory, or with something added
-_HAND_ON = ("mul", "div", "neg", "add", "sub", "masked_fill", "clone", "_to_copy")
+_HAND_ON = ("mul", "div", "neg", "add", "sub", "masked_fill", "where", "clone", "_to_copy")
 
 
 class Products:
@@ -95,8 +95,8 @@ class Products:
             made = self._differences if name == "sub" else self._products
             made[output] = x.expand(output.shape), others[0].expand(output.shape)
             return
-        squared = bool(others) if name == "mul" else name == "pow" and args[1] == 2
-        if squared and x in self._differences:
+        by_two = name == "pow" and isinstance(args[1], int | float) and args[1] == 2
+        if x in self._differences and (by_two or (name == "mul" and others)):
             self._products[output] = self._differences[x]
             return
         for made in (self._products, self._differences):

@@ -446,8 +446,9 @@ def test_an_operation_of_a_later_pytorch_is_named_with_the_parameter_that_it_rea
 
 
 def attention(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    scores = (x[:, :, None] * x[:, None] / 2).masked_fill(torch.ones(5, 5, 1, dtype=torch.bool), 0).sum(-1)
-    return (scores.softmax(-1)[..., None] * x[:, None]).sum(2)
+    past = torch.ones(5, 5, 1, dtype=torch.bool)
+    scores = (x[:, :, None] * x[:, None] / 2).masked_fill(past, 0).sum(-1)
+    return torch.where(past, scores.softmax(-1)[..., None] * x[:, None], 0).sum(2)
 
 
 @pytest.mark.filterwarnings("error")
@@ -512,6 +513,8 @@ def test_a_layer_written_by_broadcasting_counts_like_its_twin(classes):
         lambda x, w: (x[:, None] * w[:, None, None, None]).sum(1),  # the weights might have been summed before
         lambda x, w: (x * w[:, None, None]).relu_().sum(1),
         lambda x, w: (x[:, None] + w[:, None, None]).logsumexp(1),
+        lambda x, w: 2 ** (x - w[:, None, None]),
+        lambda x, w: ((x - w[:, None, None]) ** 3).sum(1),
     ],
 )
 def test_scales_gates_and_normalisations_have_no_products(function):
