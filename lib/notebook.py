@@ -10,7 +10,6 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from lib.arguments import yes_or_no
 from lib.still import draw_still
 
 plt.style.use("lib.book")
@@ -35,8 +35,7 @@ COLORS = {
     "highlight": "#CC79A7",
 }
 
-
-SMALLEST_TEXT, NARROWEST_SCREEN = 11, 320  # pixels of the page: no text in a figure is smaller on the narrowest phone
+SMALLEST_TEXT, NARROWEST_SCREEN = 11, 320  # pixels of the page
 PLOTLY = "application/vnd.plotly.v1+json"
 DIGITS = 6  # of a number that an interactive figure draws: more than a screen shows
 
@@ -54,23 +53,16 @@ class _Shown:
 def show(figure, alt: str, still: Figure | None = None) -> _Shown:
     """Display a figure as the last expression of a cell, with a description for readers who do not see it.
 
-    The description becomes the plain-text form of the output, so that a rerun compares its numbers, and the
-    ``alt`` text of the picture wherever it is shown.
-
     Parameters
     ----------
     figure : matplotlib.figure.Figure or plotly.graph_objects.Figure
         A Matplotlib figure becomes a PNG image and is closed. A Plotly figure stays interactive, in the rendered book
         and in JupyterLab; everywhere else its still picture stands for it.
     alt : str
-        What a sighted reader sees, in a sentence or two, with computed numbers formatted in.
+        What a sighted reader sees, in a sentence or two, with computed numbers formatted in: the alternative text of
+        the picture, and the plain text of the output, so that a rerun compares the numbers.
     still : matplotlib.figure.Figure, optional
-        The still picture of a Plotly figure. By default it is drawn from the figure, by :mod:`lib.still`.
-
-    Returns
-    -------
-    object
-        Something that Jupyter displays.
+        The still picture of a Plotly figure; by default :mod:`lib.still` draws it.
 
     Raises
     ------
@@ -96,13 +88,7 @@ def show(figure, alt: str, still: Figure | None = None) -> _Shown:
 
 
 def picture(figure: Figure) -> bytes:
-    """A Matplotlib figure as PNG, equal figures in equal bytes; the figure is closed.
-
-    Raises
-    ------
-    ValueError
-        If text in it would be smaller than 11 pixels on a phone 320 pixels wide.
-    """
+    """A Matplotlib figure as PNG, equal figures in equal bytes; the figure is closed. Errors as of :func:`show`."""
     image, small = io.BytesIO(), io.BytesIO()
     try:
         figure.savefig(image, format="png", metadata={"Software": None})
@@ -159,7 +145,7 @@ def _short(digits: str) -> int | float:
 
 
 def stored_values(notebook: str | Path) -> dict[str, object]:
-    """What the cells of another page have glued, from its stored outputs: the values by their names.
+    """What another page has glued, from the stored outputs of its notebook: the values by their names.
 
     Raises
     ------
@@ -167,29 +153,25 @@ def stored_values(notebook: str | Path) -> dict[str, object]:
         If there is no such notebook.
     """
     values = {}
-    for output in _stored_outputs(notebook):
-        if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
-            (text,) = output["data"].values()
-            values[name] = ast.literal_eval("".join(text))
+    for cell in _cells(notebook):
+        for output in cell.get("outputs", []):
+            if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
+                (text,) = output["data"].values()
+                values[name] = ast.literal_eval("".join(text))
     return values
 
 
 def stored_figure(notebook: str | Path, name: str) -> tuple[dict[str, object], str]:
     """An interactive figure that another page shows, as Plotly's JSON, and its description.
 
-    Parameters
-    ----------
-    notebook : str or Path
-        The other page's notebook.
-    name : str
-        The figure's name there, in the options of its caption.
+    It goes by the `name` that it has there, in the options of its caption.
 
     Raises
     ------
     KeyError
         If that page shows no such figure.
     """
-    for cell in json.loads(Path(notebook).read_text("utf8"))["cells"]:
+    for cell in _cells(notebook):
         if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == name:
             for output in cell["outputs"]:
                 if PLOTLY in output.get("data", {}):
@@ -197,9 +179,8 @@ def stored_figure(notebook: str | Path, name: str) -> tuple[dict[str, object], s
     raise KeyError(f"{notebook} shows no interactive figure named {name}")
 
 
-def _stored_outputs(notebook: str | Path) -> Iterator[dict]:
-    for cell in json.loads(Path(notebook).read_text("utf8"))["cells"]:
-        yield from cell.get("outputs", [])
+def _cells(notebook: str | Path) -> list[dict]:
+    return json.loads(Path(notebook).read_text("utf8"))["cells"]
 
 
 def check(statement: str, holds: bool) -> None:
@@ -209,14 +190,15 @@ def check(statement: str, holds: bool) -> None:
     ------
     AssertionError
         If `holds` is false.
+    ArgumentError
+        If it is neither true nor false, such as a list of answers or a function that was not called.
 
     >>> check("two and two are four", 2 + 2 == 4)
     check: two and two are four: True
     """
-    holds = bool(holds)
-    if not holds:
+    if not yes_or_no("holds", holds.item() if hasattr(holds, "item") else holds):
         raise AssertionError(f"{statement}: False")
-    print(f"check: {statement}: {holds}")
+    print(f"check: {statement}: True")
 
 
 def glue_values(**values: float | str) -> None:

@@ -9,6 +9,7 @@ import json
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from PIL import Image
@@ -172,3 +173,15 @@ def test_a_figure_that_the_other_page_lacks_is_named(page):
 def test_a_statement_that_does_not_hold_stops_the_notebook():
     with pytest.raises(AssertionError, match="one is two: False"):
         check("one is two", False)
+
+
+@pytest.mark.parametrize("holds", ["False", [False, True], lambda: False, None, 0, np.array([True, False])])
+def test_what_is_neither_true_nor_false_does_not_pass_for_true(holds):
+    with pytest.raises(ValueError, match=r"holds must be True or False|can only convert an array of size 1"):
+        check("some are true", holds)
+
+
+@pytest.mark.parametrize("holds", [True, np.True_, np.array(True), pd.Series([1, 2]).is_monotonic_increasing])
+def test_a_statement_holds_by_any_kind_of_true(holds, capsys):
+    check("one is one", holds)
+    assert capsys.readouterr().out == "check: one is one: True\n"
