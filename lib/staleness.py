@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from numbers import Integral, Real
-from operator import mul
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from lib.arguments import ArgumentError, check_unmasked, choice, real_number, whole_number
+from lib.compute_times import checked_times, is_sequence, streams
 
 #: The schemes of :func:`simulate`: when the server updates the weights, and who reads them then.
 SCHEMES = ("async", "k-sync", "k-batch-sync", "k-async", "k-batch-async")
@@ -169,7 +168,7 @@ def simulate(
     cancels = scheme in ("k-sync", "k-batch-sync")  # an update ends all computations
     # if nobody waits, each learner starts at its own last finish: its finish times are known beforehand
     known = not (waits or cancels or service_time)
-    streams = _streams(compute_time, n_learners, known, rng)
+    times_of = streams(compute_time, n_learners, known, rng)
 
     queue: list[tuple] = []  # gradients that are being computed, the first to be finished first: (when, rank, learner)
     read = [0] * n_learners  # the version that each learner is working with
@@ -178,7 +177,7 @@ def simulate(
     def start(starting: Iterable[int], version: int) -> None:
         for learner in starting:
             read[learner] = version
-            time = next(streams[learner], None)
+            time = next(times_of[learner], None)
             if time is None:  # nothing more is recorded: what happens after this moment is not known
                 heapq.heappush(queue, (now, n_learners, learner))
             else:
@@ -289,75 +288,15 @@ def _log(times: list, learners: list[int], read_versions: list[int], k: int = 1)
     return log.eval("staleness = version - 1 - read_version")
 
 
-# Compute times.
-
-
-def _streams(compute_time: object, n_learners: int, known: bool, rng: np.random.Generator) -> list[Iterator]:
-    """For each learner its compute times, or its finish times if these are known; recorded ones come to an end."""
-    entries = list(compute_time) if _is_sequence(compute_time) else [compute_time] * n_learners
-    if len(entries) != n_learners:
-        raise ArgumentError(
-            f"compute_time has {len(entries)} entries for {n_learners} learners: give one for each, or a single "
-            "distribution or number for all"
-        )
-    drawn: dict[int, Iterator] = {}  # learners with the same distribution draw from one stream
-    streams: list[Iterator] = []
-    for learner, entry in enumerate(entries, start=1):
-        name = f"compute_time of learner {learner}"
-        if isinstance(entry, Real):
-            (period,) = _times(name, [entry], positive=True)
-            always = itertools.repeat(period)
-            streams.append(map(mul, always, itertools.count(1)) if known else always)
-            continue
-        if _is_sequence(entry):
-            stream = iter(_times(name, entry, positive=True))
-        else:
-            stream = drawn.setdefault(id(entry), _draws(name, entry, rng))
-        streams.append(itertools.accumulate(stream) if known else stream)
-    return streams
-
-
-def _draws(name: str, distribution: object, rng: np.random.Generator) -> Iterator[float]:
-    """Compute times without end, drawn in blocks."""
-    if not (hasattr(distribution, "rvs") and hasattr(distribution, "support")):
-        raise ArgumentError(
-            f"{name} must be a frozen distribution of scipy.stats such as expon(scale=2), a number or recorded times, "
-            f"got {distribution!r}"
-        )
-    try:
-        low, _ = distribution.support()
-    except TypeError:
-        raise ArgumentError(
-            f"{name} is a distribution without its parameters: freeze it by giving them, as in gamma(2)"
-        ) from None
-    if np.ndim(low):
-        raise ArgumentError(f"{name} is an array of distributions: give a list with one distribution for each learner")
-    discrete = hasattr(getattr(distribution, "dist", distribution), "pmf")
-    if low < 0 or (low == 0 and discrete):
-        raise ArgumentError(
-            f"{name} has a distribution that starts at {low:g}, so a gradient could take no time or less: choose one "
-            "on the positive numbers, such as expon, gamma, or truncnorm instead of norm"
-        )
-    while True:
-        block = np.asarray(distribution.rvs(size=256, random_state=rng), dtype=float)
-        outside = block[~((block > 0) & (block < np.inf))]
-        if outside.size:
-            raise ArgumentError(
-                f"{name} gave the time {outside[0]}: choose a distribution whose times are positive and finite, such "
-                "as expon or gamma"
-            )
-        yield from block.tolist()
-
-
 # Arguments.
 
 
 def _finish_times(finish_times: object) -> list[list]:
-    if not _is_sequence(finish_times):
+    if not is_sequence(finish_times):
         raise ArgumentError(
             f"finish_times must be a sequence with the finish times of each learner, got {finish_times!r}"
         )
-    times = [_times(f"finish_times of learner {n}", entry) for n, entry in enumerate(finish_times, start=1)]
+    times = [checked_times(f"finish_times of learner {n}", entry) for n, entry in enumerate(finish_times, start=1)]
     for number, of_one in enumerate(times, start=1):
         for gradient, (before, after) in enumerate(itertools.pairwise(of_one), start=2):
             if after <= before:
@@ -371,31 +310,11 @@ def _finish_times(finish_times: object) -> list[list]:
     return times
 
 
-def _times(name: str, entry: object, *, positive: bool = False) -> list:
-    """Python's own numbers, which compare exactly; NumPy's would round an integer beside a float."""
-    if not _is_sequence(entry):
-        raise ArgumentError(f"{name} must be a sequence of numbers, got {entry!r}: give a sequence for each learner")
-    if positive and not len(entry):
-        raise ArgumentError(f"{name} is empty: give its recorded times")
-    values = [value.item() if isinstance(value, np.generic) else value for value in entry]
-    for position, value in enumerate(values, start=1):
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise ArgumentError(
-                f"{name} must be a sequence of numbers (int, float or Fraction), got {type(value).__name__}"
-            )
-        if not 0 <= value < math.inf or (positive and value == 0):
-            raise ArgumentError(
-                f"{name} must hold finite {'positive' if positive else 'non-negative'} numbers, but number {position} "
-                f"is {value}"
-            )
-    return values
-
-
 def _ranks(tie_order: Sequence[int] | None, n_learners: int) -> list[int]:
     """For each learner its place in the order in which ties are resolved."""
     if tie_order is None:
         return list(range(n_learners))
-    order = list(tie_order) if _is_sequence(tie_order) else []
+    order = list(tie_order) if is_sequence(tie_order) else []
     whole = all(isinstance(number, Integral) and not isinstance(number, bool) for number in order)
     if not whole or sorted(order) != list(range(1, n_learners + 1)):
         raise ArgumentError(
@@ -403,13 +322,6 @@ def _ranks(tie_order: Sequence[int] | None, n_learners: int) -> list[int]:
             f"first at the front; got {tie_order!r}"
         )
     return np.argsort(order).tolist()
-
-
-def _is_sequence(value: object) -> bool:
-    """Whether a value is a list, a tuple, an array, a Series or the like; a table would give its columns' names."""
-    if isinstance(value, str | bytes | Mapping | pd.DataFrame) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return False
-    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
 def _group_size(scheme: str, k: int, n_learners: int) -> int:
