@@ -345,7 +345,10 @@ def _checked_log(log: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     steps = np.diff(version, prepend=0)
     whole = len(version) and version[0] == 1 and steps.min() >= 0 and steps.max() <= 1
     if not whole or np.any((read >= version) | (read < 0)):
-        raise ArgumentError("log must hold all updates in order from version 1 on: pass it whole, or its first rows")
+        raise ArgumentError("log must hold all updates in order from version 1 on: pass it whole, or its first updates")
+    sizes = np.diff(np.flatnonzero(np.append(steps, 1)))
+    if np.any(sizes != sizes[0]):
+        raise ArgumentError("log holds updates of different numbers of gradients: one is cut, so pass it whole")
     return read, version, staleness
 
 

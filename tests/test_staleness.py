@@ -687,7 +687,10 @@ def test_memory_holds_one_version_a_learner():
 
 
 LOG = update_log(PUBLISHED)
+IN_THREES = simulate(6, 8, compute_time=stats.expon(), scheme="k-async", k=3, rng=rng())
 BAD_RUNS = {
+    "a log cut within an update": (dict(log=IN_THREES[:-1]), "log holds updates of different numbers of gradients"),
+    "an update that has lost a gradient": (dict(log=IN_THREES.drop(index=4)), "log holds updates of different numbers"),
     "no log": (dict(log=[1]), "log must be what update_log or simulate returns"),
     "the end of a log": (dict(log=LOG[2:]), "log must hold all updates in order from version 1 on"),
     "a log with a gap": (dict(log=LOG.drop(index=3)), "log must hold all updates"),
