@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import matplotlib.pyplot as plt
 import pytest
 from filelock import FileLock
@@ -18,6 +19,8 @@ from tests.reader import FLAGS, served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ROOT = Path(__file__).resolve().parent.parent
+hypothesis.settings.register_profile("book", deadline=None)  # a busy machine is no fault of an example
+hypothesis.settings.load_profile("book")
 
 
 @pytest.fixture(autouse=True)

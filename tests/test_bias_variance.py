@@ -327,7 +327,7 @@ def test_without_noise_only_the_bias_is_left():
 
 
 @given(degree=st.integers(1, 12), n_train=st.integers(14, 40), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_least_squares_spreads_variance_by_the_number_of_coefficients(degree, n_train, seed):
     """On the training inputs S is a projection: the mean variance is noise * (degree + 1) / n."""
     rng = np.random.default_rng(seed)
@@ -341,7 +341,7 @@ def test_least_squares_spreads_variance_by_the_number_of_coefficients(degree, n_
     rates=st.tuples(st.floats(0, 1e3), st.floats(0, 1e3)).filter(lambda r: abs(r[0] - r[1]) > 1e-6 * (r[0] + r[1])),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_penalty_lowers_variance_everywhere_and_raises_bias_on_the_training_inputs(degree, rates, seed):
     x = np.random.default_rng(seed).permutation(np.linspace(0, 10, 50))
     low, high = sorted(rates)

@@ -144,7 +144,7 @@ def test_inception_modules_and_network_as_published(module, shape, parameters, m
     size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
     bias=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_convolution_counts_one_mac_for_each_product(channels, groups, kernel, stride, padding, dilation, size, bias):
     inputs, outputs = (groups * c for c in channels)
     module = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
@@ -657,7 +657,7 @@ def test_poolings_count_what_they_write(layer, shape):
 
 
 @given(widths=st.lists(st.integers(1, 20), min_size=2, max_size=6), bias=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_totals_of_a_chain_of_linear_layers(widths, bias):
     layers = [nn.Linear(m, n, bias) for m, n in itertools.pairwise(widths)]
     found = totals(count_layers(nn.Sequential(*layers), (widths[0],)))

@@ -133,7 +133,7 @@ def bounds_or_reason(history: pd.DataFrame) -> tuple | str:
         return str(error).split(":")[0][:15]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(losses=losses_that_fall, factor=st.floats(0.01, 100), seed=st.integers(0, 99))
 def test_bounds_do_not_depend_on_the_unit_of_the_loss_or_the_order_of_rows(
     losses: tuple, factor: float, seed: int
@@ -148,7 +148,7 @@ def test_bounds_do_not_depend_on_the_unit_of_the_loss_or_the_order_of_rows(
     assert bounds_or_reason(history.assign(train_loss=history["train_loss"] * factor)) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(losses=losses_that_fall)
 def test_bounds_keep_their_promises(losses: tuple) -> None:
     try:

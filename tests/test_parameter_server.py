@@ -156,8 +156,8 @@ def test_a_learners_exception_reaches_the_caller_in_one_sentence(task, message, 
 def test_a_learner_that_never_ends_is_given_up():
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="only 0 of 5 updates were made in time"):
-        run_parameter_server(Hangs(), 2, 5, learning_rate=0.1, start_method="fork", timeout=1)
-    assert time.monotonic() - began < 10
+        run_parameter_server(Hangs(), 2, 5, learning_rate=0.1, start_method="fork", timeout=4)
+    assert time.monotonic() - began < 20
 
 
 def test_a_run_ends_when_all_compute_times_are_used_up():
@@ -204,11 +204,11 @@ def test_ctrl_c_or_the_death_of_the_server_leaves_no_process(tmp_path, start_met
                 time.sleep(0.05)
         if how == signal.SIGINT:
             os.killpg(server.pid, how)  # as a terminal does: all processes of the group
-            assert "KeyboardInterrupt" in server.communicate(timeout=20)[1].strip().splitlines()[-1]
+            assert "KeyboardInterrupt" in server.communicate(timeout=60)[1].strip().splitlines()[-1]
         else:
             server.kill()
-            server.wait(20)
-        deadline = time.monotonic() + 20
+            server.wait(60)
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and _processes_of_session(server.pid):
             time.sleep(0.05)
         assert not _processes_of_session(server.pid)

@@ -288,7 +288,7 @@ TRANSFORMATIONS = {
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
 @given(problem=problems())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_strictly_increasing_transformations_of_the_score_change_no_gain(transformation, problem):
     y_true, y_score = problem
     found = precision_recall_gain_curve(y_true, transformation(y_score.astype(float)))
@@ -298,7 +298,7 @@ def test_strictly_increasing_transformations_of_the_score_change_no_gain(transfo
 
 
 @given(problem=problems(20, 8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_area_is_at_most_one_and_one_only_for_a_perfect_ranking(problem):
     y_true, y_score = problem
     area = auprg_score(y_true, y_score)
@@ -307,7 +307,7 @@ def test_area_is_at_most_one_and_one_only_for_a_perfect_ranking(problem):
 
 
 @given(problem=problems(), level=st.floats(allow_nan=False, allow_infinity=False), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_scores_have_area_zero_and_labels_as_scores_area_one(problem, level, data):
     y_true, _ = problem
     weight = data.draw(st.lists(st.floats(0.01, 100), min_size=len(y_true), max_size=len(y_true)))
@@ -316,7 +316,7 @@ def test_equal_scores_have_area_zero_and_labels_as_scores_area_one(problem, leve
 
 
 @given(problem=problems(), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_integer_weights_are_repetitions(problem, data):
     y_true, y_score = problem
     weight = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(y_true), max_size=len(y_true))))
@@ -332,7 +332,7 @@ def test_integer_weights_are_repetitions(problem, data):
 
 
 @given(problem=problems(), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_order_of_the_samples_does_not_matter(problem, data):
     y_true, y_score = problem
     order = data.draw(st.permutations(range(len(y_true))))
@@ -350,7 +350,7 @@ def test_order_of_the_samples_does_not_matter(problem, data):
 
 
 @given(problem=problems(), factor=st.floats(1e-200, 1e200), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scaling_all_weights_changes_nothing(problem, factor, data):
     y_true, y_score = problem
     weight = np.array(data.draw(st.lists(st.floats(0.1, 10), min_size=len(y_true), max_size=len(y_true))))
@@ -361,7 +361,7 @@ def test_scaling_all_weights_changes_nothing(problem, factor, data):
 
 
 @given(problem=problems())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pos_label_names_the_class_that_counts(problem):
     y_true, y_score = problem
     expected = precision_recall_gain_curve(1 - y_true, y_score)
@@ -376,7 +376,7 @@ def test_pos_label_names_the_class_that_counts(problem):
 
 
 @given(problem=problems(40, 20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_dropping_intermediate_points_keeps_the_curve(problem):
     y_true, y_score = problem
     precision_gain, recall_gain, thresholds = precision_recall_gain_curve(y_true, y_score)
@@ -717,7 +717,7 @@ def test_hull_agrees_with_pyprg_on_exact_points(pyprg, seed):
 
 
 @given(problem=problems(30, 15))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_hull_is_concave_and_above_the_curve(problem):
     y_true, y_score = problem
     hull_precision, hull_recall, _ = precision_recall_gain_hull(y_true, y_score)
@@ -737,7 +737,7 @@ def test_hull_is_concave_and_above_the_curve(problem):
 
 
 @given(problem=problems(30, 15))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_hull_vertices_are_those_of_isotonic_regression(problem):
     """The pools of probabilities calibrated by isotonic regression end at the vertices: ROC and PR-Gain share them."""
     y_true, y_score = problem
@@ -750,7 +750,7 @@ BETAS = [Fraction(0), *(Fraction(k, 7) ** 3 for k in range(1, 30))]
 
 
 @given(problem=problems(20, 10), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_thresholding_f_calibrated_scores_maximises_every_f_beta(problem, data):
     """Brute force over all thresholds, in fractions; F_beta = (1 + b) TP / (TP + FP + b n+) with b = beta^2."""
     y_true, y_score = problem
@@ -780,7 +780,7 @@ def test_every_hull_vertex_maximises_some_f_beta_and_no_other_threshold_alone_do
 
 
 @given(problem=problems(30, 15), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_calibrated_probability_is_f_calibrated_score_times_the_best_f_beta(problem, data):
     """A segment pays for beta if its precision exceeds F* / (1 + beta^2), so its probability is d F*."""
     y_true, y_score = problem
@@ -794,7 +794,7 @@ def test_calibrated_probability_is_f_calibrated_score_times_the_best_f_beta(prob
 
 
 @given(problem=problems(30, 15))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_f_calibrated_scores_come_from_the_slopes_of_the_hull(problem):
     y_true, y_score = problem
     thresholds, recall_gain, precision_gain = vertices(y_true, y_score).T
@@ -846,7 +846,7 @@ def test_a_weight_that_is_lost_beside_a_huge_one_adds_no_segment():
     confusion=st.tuples(*[st.integers(0, 9)] * 4).filter(lambda c: c[0] > 0 and c[1] + c[3] > 0),
     beta=st.floats(0, 50),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_gain_of_f_beta_is_the_weighted_mean_of_the_gains(confusion, beta):
     tp, fp, fn, tn = confusion
     y_true, y_pred = np.repeat([1, 0, 1, 0], confusion), np.repeat([1, 1, 0, 0], confusion)
@@ -884,7 +884,7 @@ def test_f_gain_without_true_positives_is_minus_infinity():
 
 
 @given(problem=problems(), data=st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_f_gain_counts_integer_weights_as_repetitions(problem, data):
     y_true, y_score = problem
     y_pred = (y_score > 0).astype(int)

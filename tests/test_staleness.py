@@ -92,14 +92,14 @@ TIMES = st.lists(st.sets(st.integers(0, 12), max_size=8).map(sorted), min_size=1
 
 
 @given(times=TIMES, data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_row_is_that_of_the_definition(times, data):
     tie_order = data.draw(st.none() | st.permutations(range(1, len(times) + 1)))
     assert rows_of(update_log(times, tie_order=tie_order)) == by_definition(times, tie_order)
 
 
 @given(times=TIMES, unit=st.fractions(Fraction(1, 1000), 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_fractions_are_compared_exactly_and_stay_fractions(times, unit):
     log = update_log([[unit * time for time in of_one] for of_one in times])
     plain = update_log(times)
@@ -155,7 +155,7 @@ def test_arguments_are_not_changed():
 
 
 @given(times=TIMES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_staleness_and_own_updates_of_a_learner_add_up_to_its_last_version(times):
     """The law behind all means: every update is counted once by each learner that delivers later."""
     log = update_log(times)
@@ -209,7 +209,7 @@ def test_tie_order_must_be_a_permutation_of_the_learners(tie_order):
     n_updates=st.integers(1, 40),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_recorded_times_give_the_rows_of_the_simpy_model(scheme, n_learners, k, n_updates, seed):
     k = 1 if scheme == "async" else min(k, n_learners) if scheme in ("k-sync", "k-async") else k
     speed = 10.0 ** rng(seed).uniform(-1, 1, (n_learners, 1))
@@ -269,7 +269,7 @@ def test_draws_are_used_in_order_and_none_is_left_out(scheme, draw):
     load=st.sampled_from([0.01, 0.3, 3.0]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_server_that_takes_time_is_a_resource_of_the_simpy_model(scheme, n_learners, k, load, seed):
     k = 1 if scheme == "async" else min(k, n_learners)
     times = rng(seed).gamma(0.7, size=(n_learners, 400))
@@ -301,7 +301,7 @@ def test_a_tie_is_decided_by_the_rule_in_simulate_too():
 
 
 @given(periods=st.lists(st.integers(1, 6), min_size=1, max_size=6), data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_ties_in_simulate_are_those_of_update_log(periods, data):
     tie_order = data.draw(st.permutations(range(1, len(periods) + 1)))
     log = simulate(len(periods), 40, compute_time=periods, rng=rng(), tie_order=tie_order)
@@ -353,7 +353,7 @@ def test_k_sync_leaves_out_the_slow_learner():
     exponents=st.lists(st.floats(-3, 3), min_size=1, max_size=6),
     n_updates=st.integers(1, 300),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_constant_times_give_the_log_of_their_multiples(exponents, n_updates):
     periods = [10.0**exponent for exponent in exponents]
     log = simulate(len(periods), n_updates, compute_time=periods, rng=rng())
@@ -433,7 +433,7 @@ def test_mean_staleness_follows_its_law_whatever_the_compute_times(scheme, times
 
 
 @given(n_learners=st.integers(1, 9), k=st.integers(1, 12), n_updates=st.integers(1, 50), seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sum_of_staleness_in_k_batch_async(n_learners, k, n_updates, seed):
     """Each learner's reads go up to some version; each update is completed by one gradient, whose learner reads it."""
     log = simulate(n_learners, n_updates, compute_time=stats.expon(), scheme="k-batch-async", k=k, rng=rng(seed))

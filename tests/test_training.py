@@ -305,7 +305,7 @@ def test_bfloat16_reaches_the_loss_of_float32_within_the_spread_of_seeds() -> No
 # ------------------------------------------------------------------ micro-batches
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(batch=st.integers(1, 40), part=st.integers(1, 40))
 def test_micro_batches_equal_the_full_batch_without_batch_norm(batch: int, part: int) -> None:
     whole, parts = linear(), linear()
