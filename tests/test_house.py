@@ -549,6 +549,15 @@ def test_a_page_without_cells_is_not_run_but_named(page, capsys):
     assert not (ROOT / page).with_suffix(".ipynb").exists()
 
 
+@pytest.mark.parametrize("given", ["book/nope.md", "data", "book", "book/bias_variance/", "lib/datasets.py", "."])
+def test_what_is_no_page_at_all_is_named_as_it_was_given(given, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", given])
+    assert stopped.value.code == 2
+    said = f"error: {Path(given)}: no chapter; name the text of one, such as book/data.md"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "folder", [".ipynb_checkpoints", "_build", "problem/.ipynb_checkpoints", ".virtual_documents/a"]
 )

@@ -226,8 +226,8 @@ def main(arguments: list[str]) -> int:
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
     texts = [path.resolve().with_suffix(".md") for path in options.chapters] or chapters()
-    if missing := [name(path) for path in texts if not path.exists()]:
-        parser.error(f"there is no {', '.join(missing)}")
+    if missing := [str(path) for path in options.chapters if not path.resolve().with_suffix(".md").is_file()]:
+        parser.error(f"{', '.join(missing)}: no chapter; name the text of one, such as book/data.md")
     if others := [name(path) for path in texts if not is_chapter(path)]:
         parser.error(
             f"{', '.join(others)}: no chapter, since its header does not begin with jupytext: nothing to execute"
