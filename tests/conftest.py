@@ -36,6 +36,8 @@ def build(source: Path, output: Path) -> Path:
     run = subprocess.run([*command, "--all", "-n", "-W", "--keep-going"], capture_output=True, text=True)
     if run.returncode:
         pytest.fail(f"the strict build fails:\n{run.stderr[-5000:]}", pytrace=False)
+    if logged := [line for line in run.stderr.splitlines() if " INFO " in line]:  # of some library, and no warning
+        pytest.fail(f"the build tells what nobody asked: {logged[:3]}", pytrace=False)
     return output / "_build" / "html"
 
 

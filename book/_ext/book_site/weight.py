@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -34,6 +35,7 @@ TOGGLE = (
 )
 ICON_FILES = re.compile(r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),')
 ICON = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # else each build tells of every table of the font
 MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2")  # what the pages use of its 24 MB
 
 
