@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What only a machine with a GPU can tell of the training loop, within 8 minutes: bash tools/gpu_checks.sh [--help]
-# Needs a Python with PyTorch for the card, pandas, scipy, scikit-learn, joblib, jsonschema, filelock, tqdm and torchvision.
+# Needs a Python with PyTorch for the card, torchvision, pandas, scikit-learn and tqdm, and nothing of the book's.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}

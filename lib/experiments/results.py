@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from lib.experiments.plan import ARMS, CANDIDATES, PROFILES, Unit, plan, unit_id
 from lib.files import user_path, write_atomically
@@ -91,13 +90,24 @@ SCHEMA = _object(
     ),
     history=_object(**{name: {"type": "array", "minItems": 1} for name in HISTORY_COLUMNS}),
 )
-_SCHEMA = Draft202012Validator(SCHEMA)
+
+
+@functools.cache
+def _schema_check() -> Callable[[dict], Exception | None]:
+    """What finds a result's error against the schema: nothing, which is said once, where there is no jsonschema."""
+    try:
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import best_match
+    except ModuleNotFoundError:  # as on a machine with a GPU that came with its own PyTorch
+        LOG.warning("without jsonschema a result is checked against itself only, and by the schema where it is read")
+        return lambda result: None
+    validator = Draft202012Validator(SCHEMA)
+    return lambda result: best_match(validator.iter_errors(result))
 
 
 def validate_result(result: dict) -> None:
     """Raise ValueError unless a result has the schema, and agrees with itself: hash, settings, history and summary."""
-    error = best_match(_SCHEMA.iter_errors(result))
-    if error:
+    if error := _schema_check()(result):
         raise ValueError(f"{'.'.join(map(str, error.absolute_path)) or 'the result'}: {error.message:.300}")
     if result["unit"] != unit_id(result["settings"]):
         raise ValueError(f"unit is {result['unit']!r}, but the settings are those of {unit_id(result['settings'])!r}")
