@@ -16,6 +16,8 @@ from torch import nn
 
 from lib.arguments import ArgumentError, whole_number, yes_or_no
 
+_SAYS = "peak raised by bytes: "
+
 
 def measure_peak_bytes(
     build: Callable[[], nn.Module],
@@ -64,7 +66,7 @@ def measure_peak_bytes(
     done = subprocess.run(command, input=task, capture_output=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"the process that measures failed:\n{done.stderr.decode(errors='replace').strip()}")
-    return int(done.stdout.split()[-1])  # the last word: what builds the model may print too
+    return int(re.findall(rf"{_SAYS}(\d+)", done.stdout.decode(errors="replace"))[-1])  # the model may print too
 
 
 def _measure_in_this_process() -> None:
@@ -78,7 +80,7 @@ def _measure_in_this_process() -> None:
         output = model(x)
         if training:
             output.sum().backward()
-    print(_peak_resident_bytes() - before)
+    print(f"\n{_SAYS}{_peak_resident_bytes() - before}")
 
 
 def _peak_resident_bytes(status: Path = Path("/proc/self/status")) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -41,6 +43,20 @@ def wasteful() -> nn.Module:
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a process can forget its peak")
 def test_what_building_a_model_took_and_gave_back_does_not_hide_the_pass():
     assert measure_peak_bytes(wasteful, (1000,), batch_size=10_000, training=False) >= 4 * 10_000 * 1000  # its output
+
+
+class Talks(nn.Linear):
+    """Prints digits before the figure, on its line, and after it."""
+
+    def forward(self, x):
+        atexit.register(print, "7")
+        print("99", end="")
+        return super().forward(x)
+
+
+def test_what_the_model_prints_is_not_taken_for_the_figure():
+    peak = measure_peak_bytes(partial(Talks, 1000, 1000), (1000,), batch_size=10_000, training=False)
+    assert 4 * 10_000 * 1000 <= peak < 10**9
 
 
 @pytest.mark.parametrize("training", ["no", "yes", 0, 1, None])
