@@ -11,10 +11,10 @@ For one example (batch size 1), in evaluation mode:
   A parameter is a bias if its name is ``bias``, begins with ``bias_`` or ends with ``_bias``, and a weight otherwise.
   Each is counted once, with the call that reads it first, or with its module if none does.
 - *macs*: multiply-accumulates, one for each product that is added to a sum: half of the operations that
-  :mod:`torch.utils.flop_counter` counts. Convolutions and matrix products have them, also inside
-  attention and recurrent layers, and Euclidean distances, one for each difference that is squared; adding a bias,
-  normalisations, activation functions, pooling, interpolation and residual sums have none. Products with padding zeros
-  count, as they do in every published figure.
+  :mod:`torch.utils.flop_counter` counts. Convolutions and matrix products have them, also inside attention and
+  recurrent layers, and Euclidean distances, one for each difference that is squared; adding a bias, normalisations,
+  activation functions, pooling, interpolation and residual sums have none. Products with padding zeros count, as they
+  do in every published figure.
 - *activations*: the numbers that convolutions, matrix products, poolings and embedding lookups write, and the input.
   Activation functions, dropout, normalisations, residual sums, copies and reshapes add none, because they can work in
   place; nor does an adaptive pooling to the size that its input has. Attention counts the scores that it computes, a
@@ -114,21 +114,26 @@ def count_layers(
     42762
     """
     calls = run_without_data(model, input_shape, dtype, _counting)
-    for operation in dict.fromkeys(operation for call in calls.made for operation in call.uncounted):
-        where = [call for call in calls.made if operation in call.uncounted]
-        layers = dict.fromkeys(call.layer for call in where)  # each once and in order
-        parameters = dict.fromkeys(name for call in where for name in call.uncounted[operation])
-        reading = f" and parameter {', '.join(parameters)}" if parameters else ""
-        warnings.warn(
-            f"torch.ops.{operation} has no formula, so that its multiply-accumulates and activations count 0 (layer "
-            f"{', '.join(layers)}{reading}): torch.utils.flop_counter.register_flop_formula gives it one",
-            stacklevel=2,
-        )
+    _name_uncounted(calls)
     _add_parameters(calls)
     columns = ["layer", "kind", "output_shape", *_QUANTITIES]
     rows = [[getattr(call, column) for column in columns] for call in calls.made]
     # a ReLU, or a container, has nothing to count
     return pd.DataFrame([row for row in rows if row[1] == "Input" or any(row[3:])], columns=columns)
+
+
+def _name_uncounted(calls: Calls) -> None:
+    """Warn of each operation that has no formula, with the layers and parameters that it meets."""
+    for operation in dict.fromkeys(operation for call in calls.made for operation in call.uncounted):
+        meets = [call for call in calls.made if operation in call.uncounted]
+        layers = dict.fromkeys(call.layer for call in meets)  # each once and in order
+        parameters = dict.fromkeys(name for call in meets for name in call.uncounted[operation])
+        reading = f" and parameter {', '.join(parameters)}" if parameters else ""
+        warnings.warn(
+            f"torch.ops.{operation} has no formula, so that its multiply-accumulates and activations count 0 (layer "
+            f"{', '.join(layers)}{reading}): torch.utils.flop_counter.register_flop_formula gives it one",
+            stacklevel=3,
+        )
 
 
 def totals(counts: pd.DataFrame) -> pd.Series:

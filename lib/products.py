@@ -61,8 +61,9 @@ class Products:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        # a tensor -> the two that were multiplied, or subtracted, expanded to its shape: of stride 0 where constant
-        self._products, self._differences = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+        # a tensor -> "product" or "difference", and the two that it was made of, expanded to its shape: where they are
+        # constant, their stride is 0
+        self._made = WeakTensorKeyDictionary()
 
     def of(self, func: torch._ops.OpOverload, args: tuple, kwargs: dict, output: object) -> int | None:
         """Multiply-accumulates of an operation; None if it may have some and has no formula."""
@@ -88,47 +89,49 @@ class Products:
 
     def _remember(self, func: torch._ops.OpOverload, args: tuple, kwargs: dict, output: Tensor) -> None:
         """Write down what the operation multiplies or subtracts, or which products it hands on."""
-        name = _name(func)
-        factors = args[1:3] if name == "addcmul" else args[:2]
-        x, *others = [x for x in factors if _holds_numbers(x) and x.numel() > 1] or [None]
+        name, made = _name(func), self._made
+        x, *others = [x for x in args[name == "addcmul" :][:2] if _holds_numbers(x) and x.numel() > 1] or [None]
         if name in ("mul", "addcmul", "sub") and others and others[0] is not x:
-            made = self._differences if name == "sub" else self._products
-            made[output] = x.expand(output.shape), others[0].expand(output.shape)
+            kind = "difference" if name == "sub" else "product"
+            made[output] = kind, x.expand(output.shape), others[0].expand(output.shape)
             return
-        by_two = name == "pow" and isinstance(args[1], int | float) and args[1] == 2
-        if x in self._differences and (by_two or (name == "mul" and others)):
-            self._products[output] = self._differences[x]
+        source = next((t for t in (x, *others) if t in made), None)
+        if source is None:
             return
-        for made in (self._products, self._differences):
-            source = next((t for t in (x, *others) if t in made), None)
-            if source is None:
-                continue
-            if name in ("view", "_unsafe_view"):
-                made[output] = tuple(factor.reshape(output.shape) for factor in made[source])
-            elif func.is_view:
-                made[output] = tuple(func(factor, *args[1:], **kwargs) for factor in made[source])
-            elif name in _HAND_ON and output.shape == source.shape and (not others or name == "add"):
-                made[output] = made[source]
-            elif output is source:
-                del made[source]  # an activation function in place makes something else of it
+        kind, *factors = made[source]
+        if kind == "difference" and ((name == "mul" and others) or (name == "pow" and _is_two(args[1]))):
+            made[output] = "product", *factors  # its square
+        elif name in ("view", "_unsafe_view"):
+            made[output] = kind, *(factor.reshape(output.shape) for factor in factors)
+        elif func.is_view:
+            made[output] = kind, *(func(factor, *args[1:], **kwargs) for factor in factors)
+        elif name in _HAND_ON and output.shape == source.shape and (not others or name == "add"):
+            made[output] = made[source]
+        elif output is source:
+            del made[source]  # an activation function in place makes something else of it
 
     def _summed_products(self, func: torch._ops.OpOverload, args: tuple, kwargs: dict) -> Tensor | None:
         """What the operation sums, if these are products and both factors vary along the sum."""
-        name, made = _name(func), self._products
+        name = _name(func)
         given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
-        if name in _NORMS:
-            made = self._differences if given.get("p", given.get("ord", 2)) == 2 else {}
         x = given.get((_SUMS | _NORMS).get(name))
-        if x is None or x not in made:
+        kind, *factors = self._made.get(x, (None,)) if isinstance(x, Tensor) else (None,)
+        if kind != ("difference" if name in _NORMS else "product"):
+            return None
+        if name in _NORMS and not _is_two(given.get("p", given.get("ord", 2))):
             return None
         dim = given.get("dim")
         axes = range(x.ndim) if dim in (None, []) else [dim] if isinstance(dim, int) else dim
-        a, b = ({axis for axis in range(x.ndim) if t.shape[axis] > 1 and t.stride(axis)} for t in made[x])
+        a, b = ({axis for axis in range(x.ndim) if t.shape[axis] > 1 and t.stride(axis)} for t in factors)
         if not a & b & {axis % x.ndim for axis in axes}:
             return None
         # the mean of what is gated number by number, such as x * sigmoid(x), is a pooling
-        gated = name == "mean" and not (a - b and b - a) and not self.parameters_among(made[x])
+        gated = name == "mean" and not (a - b and b - a) and not self.parameters_among(factors)
         return None if gated else x
+
+
+def _is_two(exponent: object) -> bool:
+    return isinstance(exponent, int | float) and exponent == 2
 
 
 def _name(func: torch._ops.OpOverload) -> str:
