@@ -30,7 +30,8 @@ def measure_peak_bytes(
     """By how much one real pass raises the peak memory of a process, in bytes.
 
     A new process builds the model, draws normal inputs, and runs the pass. The figure includes what the libraries below
-    PyTorch allocate, and differs from machine to machine.
+    PyTorch allocate, and differs from machine to machine. On macOS a peak cannot be forgotten: there, what building the
+    model took for a while and gave back hides as much of the pass.
 
     Parameters
     ----------

@@ -19,7 +19,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from lib.arguments import ArgumentError, choice, real_number, whole_number
 from lib.staleness import run_sgd, update_log
@@ -125,7 +124,9 @@ def run_parameter_server(
             learner.end()
 
 
-def replay(log: pd.DataFrame, task: Task, *, learning_rate: float, keep: ArrayLike | None = None) -> np.ndarray:
+def replay(
+    log: pd.DataFrame, task: Task, *, learning_rate: float, keep: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
     """The versions of the weights, as `lib.staleness.run_sgd` finds them along a log in this process."""
     learner, number = log["learner"].to_numpy(), log["gradient"].to_numpy()
 

@@ -368,7 +368,7 @@ def _rates(learning_rate: object, staleness: np.ndarray) -> np.ndarray:
     return rates
 
 
-def _kept(keep: ArrayLike | None, n_updates: int) -> np.ndarray:
+def _kept(keep: Sequence[int] | np.ndarray | None, n_updates: int) -> np.ndarray:
     if keep is None:
         return np.arange(n_updates + 1)
     keep = np.asarray(keep)
