@@ -6,6 +6,8 @@ import functools
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -373,6 +375,23 @@ def test_pages_below_a_problem_and_what_is_on_them_are_numbered_by_letters(publi
         "(7-1)",
     ]
     assert [link.get_text() for link in further.select("article p a.reference.internal")] == ["Table 7-1", "Fig. 7b-1"]
+
+
+def test_a_second_build_after_a_change_numbers_all_pages_as_the_first(published):
+    def read(name: str) -> BeautifulSoup:
+        return BeautifulSoup((published / name).read_text("utf8"), "html.parser")
+
+    source, names = published.parents[2], ("chapter.html", "other.html", "further.html")
+    before = [numbers(read(name)) for name in names]
+    text = source / "book" / "intro.md"
+    text.write_text(text.read_text() + "\nChanged.\n")
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", source, "-n", "-W"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "Changed." in read("intro.html").get_text()
+    assert [numbers(read(name)) for name in names] == before
+    links = [link.get_text(strip=True) for link in read("intro.html").select(".bd-sidebar-primary .bd-links a")]
+    assert links[-3:] == ["7. A chapter", "7a. Another question", "7b. A question"]
 
 
 def test_a_table_that_a_cell_shows_is_numbered_as_one(published):

@@ -33,6 +33,16 @@ def page_numbers(env: BuildEnvironment) -> dict[str, str]:
     return numbers
 
 
+def forget_numbers(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Before Sphinx numbers everything its way: what it finds of an earlier build it takes for its own, and stops."""
+    for title in env.titles.values():
+        title.attributes.pop("secnumber", None)
+    for contents in env.tocs.values():
+        for reference in contents.findall(nodes.reference):
+            reference.attributes.pop("secnumber", None)
+    return []
+
+
 def number_pages(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Put these numbers where Sphinx has stored its own; the pages to write again because of it."""
     numbers = page_numbers(env)
@@ -52,4 +62,5 @@ def number_pages(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("env-get-updated", forget_numbers, priority=100)
     app.connect("env-get-updated", number_pages, priority=900)  # after Sphinx has numbered everything its way
