@@ -664,6 +664,17 @@ def test_ctrl_c_stops_a_benchmark_in_one_line():
     assert (status, said) == (1, "interrupted: what is printed was measured\n")
 
 
+def test_a_page_that_quotes_others_is_executed_after_them(tmp_path, monkeypatch):
+    texts = [tmp_path / f"{name}.md" for name in ("a_quotes", "b", "c_quotes", "d")]
+    for text in texts:
+        quoting = 'stored_values("b.ipynb")' if "quotes" in text.stem else "1"
+        text.write_text(HEADER + CELL.format(quoting))
+    executed = []
+    monkeypatch.setattr("tools.notebooks.run", lambda text: executed.append(text.stem) is None)
+    assert main(["run", *map(str, texts)]) == 0
+    assert executed == ["b", "d", "a_quotes", "c_quotes"]
+
+
 def test_a_full_disk_leaves_the_old_notebook_and_nothing_else(chapter, tmp_path, monkeypatch, capsys):
     text, stored = tmp_path / "chapter.md", tmp_path / "chapter.ipynb"
     shutil.copy(chapter, text)

@@ -33,6 +33,7 @@ from lib.files import write_atomically
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 SECONDS = ROOT / "tests" / "seconds.json"  # how long each file's tests took, see conftest.py
+QUOTES = re.compile(r"\bstored_(?:values|figure)\(")  # a page that shows what other pages have stored
 VOLATILE = ("execution", "trusted", "collapsed", "scrolled")  # metadata that comes and goes with the tool
 UNCOMPARED = re.compile(r"nbval[-_](?:skip|ignore[-_]output)", re.IGNORECASE)  # ways to keep a cell from its test
 
@@ -196,13 +197,21 @@ def run(text: Path) -> bool:
 
 
 def run_all(texts: list[Path], jobs: int) -> bool:
-    """Execute chapters, several at a time; the one that takes longest first, so that none begun late is waited for."""
+    """Execute chapters, several at a time; the one that takes longest first, so that none begun late is waited for.
+
+    A page that quotes others comes after them.
+    """
     seconds = json.loads(SECONDS.read_text("utf8"))
     texts = sorted(texts, key=lambda text: -seconds.get(name(text.with_suffix(".ipynb")), 1e3))
-    if jobs == 1:
-        return all([run(text) for text in texts])
-    with ProcessPoolExecutor(min(jobs, len(texts))) as pool:
-        return all(list(pool.map(run, texts)))
+    done = []
+    for quoting in (False, True):
+        turn = [text for text in texts if bool(QUOTES.search(content(text))) is quoting]
+        if jobs == 1 or len(turn) < 2:
+            done += [run(text) for text in turn]
+        else:
+            with ProcessPoolExecutor(min(jobs, len(turn))) as pool:
+                done += pool.map(run, turn)
+    return all(done)
 
 
 def check(texts: list[Path], book: Path = BOOK) -> bool:
