@@ -75,9 +75,38 @@ def check_unmasked(name: str, values: object) -> None:
     Traceback (most recent call last):
     lib.arguments.ArgumentError: y_score has masked values (1 of them): leave them out of all arguments, or fill them
     """
-    if masked := np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0:
+    rows = values if isinstance(values, (list, tuple)) else [values]  # a list may hold masked rows
+    if masked := sum(np.ma.count_masked(row) for row in rows if np.ma.isMaskedArray(row)):
         way_out = "leave them out of all arguments, or fill them"
         raise ArgumentError(f"{name} has masked values ({masked} of them): {way_out}")
+
+
+def on_cpu(values: object) -> object:
+    """A tensor without its gradient and off its accelerator, anything else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return values.double() if values.is_floating_point() else values  # NumPy has no bfloat16
+
+
+def finite_numbers(name: str, values: object) -> np.ndarray:
+    """Finite real numbers in float64, of any shape: from a list, an array, a tensor or a table.
+
+    >>> finite_numbers("x_train", [1.0, np.nan])
+    Traceback (most recent call last):
+    lib.arguments.ArgumentError: x_train has missing or infinite values (1 of them): remove them first
+    """
+    check_unmasked(name, values)
+    try:
+        array = np.asarray(on_cpu(values))
+        if array.dtype.kind not in "biufO":  # dates would become days, complex numbers their real part
+            raise TypeError(f"got {array.dtype}")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} must hold real numbers, in rows of one length: {error}") from None
+    if bad := np.count_nonzero(~np.isfinite(array)):
+        raise ArgumentError(f"{name} has missing or infinite values ({bad} of them): remove them first")
+    return array
 
 
 def generator(name: str, value: object) -> np.random.Generator:

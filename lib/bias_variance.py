@@ -3,7 +3,9 @@
 For linear smoothers (:mod:`lib.smoothers`) the decomposition has a closed form (Hastie, Tibshirani and Friedman, *The
 Elements of Statistical Learning*, 2nd ed., section 7.3), so that Monte Carlo is needed only to check it.
 
-Inputs ``x`` are points of the line: arrays of shape (n,) or (n, 1). Whatever their types, sums are float64.
+Inputs ``x`` are points of the line: arrays of shape (n,) or (n, 1). Whatever their types, sums are float64. All
+functions raise ValueError for inputs that are empty, not finite or not one-dimensional, and by name for any other
+argument that is out of range.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from lib.arguments import ArgumentError, generator, real_number, whole_number
-from lib.smoothers import (
+from lib.arguments import ArgumentError, finite_numbers, generator, real_number, whole_number
+from lib.smoothers import (  # noqa: F401  the chapter takes from here what it uses of both modules
     ChebyshevFeatures,
     check_by_refitting,
     finite_inputs,
@@ -27,25 +29,6 @@ from lib.smoothers import (
     smoother_matrix,
 )
 
-__all__ = [
-    "NOISE_VARIANCE",
-    "ChebyshevFeatures",
-    "Decomposition",
-    "MonteCarloDecomposition",
-    "decompose_predictions",
-    "equally_spaced_split",
-    "exact_decomposition",
-    "exact_decomposition_over_designs",
-    "monte_carlo_decomposition",
-    "pointwise_terms",
-    "polynomial_regression",
-    "polynomial_smoothers",
-    "sample_targets",
-    "smoother_matrix",
-    "true_function",
-    "uniform_designs",
-]
-
 #: Variance (not standard deviation) of the noise of Problem 1.
 NOISE_VARIANCE = 0.3
 
@@ -54,31 +37,17 @@ _REFITS = 30  # data sets of a Monte Carlo run fitted too: what differs for 1 in
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The terms of E[MSE] = bias^2 + variance + noise, each a mean over the test points, in squared units of y.
-
-    Attributes
-    ----------
-    bias_squared, variance, noise, mse : float
-        Squared bias, variance of the prediction, variance of the test noise, expected mean squared error.
-    """
+    """The terms of E[MSE] = bias^2 + variance + noise, each a mean over the test points, in squared units of y."""
 
     bias_squared: float
-    variance: float
-    noise: float
-    mse: float
+    variance: float  # of the prediction
+    noise: float  # the variance of the test noise
+    mse: float  # the expected mean squared error
 
 
 @dataclass(frozen=True)
 class MonteCarloDecomposition(Decomposition):
-    """Estimates of the terms of a :class:`Decomposition`, as :func:`decompose_predictions` makes them.
-
-    Attributes
-    ----------
-    bias_squared, variance, noise, mse : float
-        As in :class:`Decomposition`.
-    standard_errors : Decomposition
-        The standard error of each of them.
-    """
+    """Estimates of the terms of a :class:`Decomposition`, each with its standard error."""
 
     standard_errors: Decomposition
 
@@ -96,7 +65,7 @@ def true_function(x: ArrayLike) -> np.ndarray:
     >>> true_function([0.0, 1.0]).round(6)
     array([0.      , 1.997495])
     """
-    x = np.asarray(x, dtype=float)
+    x = finite_numbers("x", x)
     return x + np.sin(1.5 * x)
 
 
@@ -105,25 +74,8 @@ def sample_targets(
 ) -> np.ndarray:
     """Draw y = f(x) + e with independent e ~ N(0, noise_variance) for every data set and point.
 
-    Parameters
-    ----------
-    x : array of shape (n,) or (n, 1)
-        Inputs, the same in every data set.
-    n_datasets : int
-        Number of data sets, at least 1.
-    rng : numpy.random.Generator or int
-        Source of the noise, or the seed of one.
-    noise_variance : float
-        Variance of the noise, in squared units of y.
-
-    Returns
-    -------
-    array of shape (n_datasets, n)
-
-    Raises
-    ------
-    ValueError
-        If `x` is empty, not finite or not one-dimensional, or another argument is not as described.
+    The inputs x, of shape (n,) or (n, 1), are the same in every data set; `rng` may be a seed. The result has shape
+    (n_datasets, n).
 
     >>> sample_targets([0.0, 5.0, 10.0], 2, rng=0).shape
     (2, 3)
@@ -137,15 +89,7 @@ def sample_targets(
 def equally_spaced_split(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Inputs of scheme (i) as published solutions draw them: 50 points of [0, 10], permuted and split 80/20.
 
-    Parameters
-    ----------
-    seed : int
-        Of NumPy's old generator, whose permutations the published figures depend on.
-
-    Returns
-    -------
-    x_train : array of shape (40,)
-    x_test : array of shape (10,)
+    The 40 training and the 10 test points come from NumPy's old generator: the published figures depend on its order.
 
     >>> equally_spaced_split()[1].round(2)[:3]
     array([7.35, 4.29, 3.88])
@@ -155,19 +99,9 @@ def equally_spaced_split(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def uniform_designs(n_designs: int = 100, *, rng: np.random.Generator | int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of scheme (ii): 10 test points, drawn first, and training sets of 40 points each, all uniform on [0, 10].
+    """Inputs of scheme (ii), all uniform on [0, 10]: training sets, of shape (n_designs, 40), and 10 test points.
 
-    Parameters
-    ----------
-    n_designs : int
-        Number of training sets, at least 1.
-    rng : numpy.random.Generator or int
-        Source of the points, or the seed of one.
-
-    Returns
-    -------
-    x_trains : array of shape (n_designs, 40)
-    x_test : array of shape (10,)
+    The test points are drawn first, so that they are the same for any number of designs.
     """
     rng = generator("rng", rng)
     x_test = rng.uniform(0, 10, 10)
@@ -179,25 +113,10 @@ def pointwise_terms(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bias^2 and variance at every test point, in closed form: (S f_train - f_test)^2 and noise_variance S S'.
 
-    Parameters
-    ----------
-    smoothers : array of shape (..., n_test, n_train)
-        One smoother matrix or more, as :func:`smoother_matrix` and :func:`polynomial_smoothers` give them.
-    x_train : array of shape (n_train,) or (n_train, 1)
-    x_test : array of shape (n_test,) or (n_test, 1)
-    noise_variance : float
-        Variance of the noise of the training targets, in squared units of y.
-
-    Returns
-    -------
-    bias_squared, variance : arrays of shape (..., n_test)
-
-    Raises
-    ------
-    ValueError
-        If an input is not as described, or the shape of `smoothers` does not fit the others.
+    `smoothers` is one smoother matrix or more, of shape (..., n_test, n_train); both results have shape (..., n_test).
     """
-    S, noise_variance = np.asarray(smoothers, dtype=float), real_number("noise_variance", noise_variance, at_least=0)
+    S = finite_numbers("smoothers", smoothers)
+    noise_variance = real_number("noise_variance", noise_variance, at_least=0)
     x_train, x_test = points_of_line(x_train, "x_train"), points_of_line(x_test, "x_test")
     if S.shape[-2:] != (len(x_test), len(x_train)):  # one test point would be compared with all rows
         raise ArgumentError(
@@ -220,20 +139,14 @@ def exact_decomposition(
     Parameters
     ----------
     estimator : scikit-learn regressor, linear in the targets
-    x_train : array of shape (n_train,) or (n_train, 1)
-    x_test : array of shape (n_test,) or (n_test, 1)
+    x_train, x_test : arrays of shape (n_train,) or (n_train, 1), and (n_test,) or (n_test, 1)
     noise_variance : float
         Variance of the noise of training and test targets, in squared units of y.
-
-    Returns
-    -------
-    Decomposition
 
     Raises
     ------
     ValueError
-        If an input is empty, not finite or not one-dimensional, `noise_variance` is negative, or the estimator is not
-        linear in the targets (see :func:`smoother_matrix`).
+        If the estimator is not linear in the targets (see :func:`smoother_matrix`).
 
     >>> exact_decomposition(polynomial_regression(1), np.linspace(0, 10, 40), [2.5, 7.5]).variance
     0.0128506...
@@ -246,25 +159,9 @@ def exact_decomposition_over_designs(
 ) -> Decomposition:
     """As :func:`exact_decomposition`, for training inputs drawn with equal probability from several designs.
 
-    By the law of total variance the variance is the mean of the variances given the design plus the
-    variance, over the designs, of the prediction expected given the design.
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor, linear in the targets
-    x_trains : arrays of shape (n_train,) or (n_train, 1)
-        The designs: one set of training inputs each. The number of points may differ.
-    x_test, noise_variance
-        As in :func:`exact_decomposition`.
-
-    Returns
-    -------
-    Decomposition
-
-    Raises
-    ------
-    ValueError
-        As :func:`exact_decomposition`; also if `x_trains` is empty.
+    A design is one set of training inputs; the number of points may differ. By the law of total variance the variance
+    is the mean of the variances given the design plus the variance, over the designs, of the prediction expected given
+    the design.
     """
     noise_variance = real_number("noise_variance", noise_variance, at_least=0)
     x_test = points_of_line(x_test, "x_test")
@@ -293,28 +190,9 @@ def monte_carlo_decomposition(
     """Estimate bias^2, variance, noise and test MSE from many data sets, each with fresh training and test noise.
 
     The predictions are S times the targets. The first thirty data sets are fitted as well, so that an estimator whose
-    fits differ from that is refused instead of being confirmed by the same matrix.
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor, linear in the targets
-    x_train : array of shape (n_train,) or (n_train, 1)
-    x_test : array of shape (n_test,) or (n_test, 1)
-    n_datasets : int
-        Number of data sets, at least 2. Memory: about 50 bytes per data set and point.
-    rng : numpy.random.Generator or int
-        Source of the noise, or the seed of one.
-    noise_variance : float
-        Variance of the noise of training and test targets, in squared units of y.
-
-    Returns
-    -------
-    MonteCarloDecomposition
-
-    Raises
-    ------
-    ValueError
-        As :func:`exact_decomposition`; also if `n_datasets` < 2.
+    fits differ from that is refused instead of being confirmed by the same matrix. Arguments and errors are those of
+    :func:`exact_decomposition`; there must be two data sets or more, and `rng` may be a seed. Memory: about 50 bytes
+    per data set and point.
     """
     n_datasets, rng = whole_number("n_datasets", n_datasets, at_least=2), generator("rng", rng)
     x_train, x_test = points_of_line(x_train, "x_train"), points_of_line(x_test, "x_test")
@@ -346,11 +224,6 @@ def decompose_predictions(
         (4 b'Cb / R + 2 tr(C^2) / R^2) / n_test^2 for pointwise bias b, covariance C of the predictions and R data sets,
         with b'Cb estimated without bias and cut off at zero, which is cautious where b is nearly zero. Where the
         training inputs differ from row to row by a fixed list, the standard errors hold for a list drawn anew.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not match, there are fewer than 2 data sets, or a value is not finite.
     """
     x_test = points_of_line(x_test, "x_test")
     predictions, test_targets = finite_inputs(predictions, "predictions"), finite_inputs(test_targets, "test_targets")

@@ -15,34 +15,22 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from lib.arguments import ArgumentError, check_unmasked, real_number, whole_number
+from lib.arguments import ArgumentError, finite_numbers, real_number, whole_number
 
 # S @ y may miss a refit by this much, relative to S and y: iterative solvers stop at tolerances of their own
 _TOLERANCE = 1e-4
+_WORST_CONDITION = 1e12  # of features: beyond, float64 leaves few digits of a polynomial
 
 
 def polynomial_regression(degree: int, ridge: float = 0.0) -> BaseEstimator:
-    """Polynomial regression in one variable, well conditioned also at degree 15.
+    """Polynomial regression in one variable, well conditioned also at degree 15; a scikit-learn regressor, not fitted.
 
-    The training inputs are scaled to [-1, 1] and expanded in the Chebyshev polynomials T_1 ... T_degree; the
-    intercept is not penalised. With ``ridge=0`` the choice of basis changes only rounding errors; with ``ridge > 0`` it
-    matters: the penalty is ``ridge`` times the sum of the squared Chebyshev coefficients.
+    The training inputs, of shape (n, 1), are scaled to [-1, 1] and expanded in the Chebyshev polynomials T_1 ...
+    T_degree; degree 0 is the mean of the targets. The L2 penalty is `ridge` times the sum of the squared Chebyshev
+    coefficients, without the intercept's. So the basis matters with ``ridge > 0``, and without it changes rounding
+    errors only.
 
-    Parameters
-    ----------
-    degree : int
-        Degree of the polynomial, at least 0 (0 is the mean of the targets).
-    ridge : float
-        Weight of the L2 penalty added to the residual sum of squares, not negative.
-
-    Returns
-    -------
-    scikit-learn regressor, not fitted; X of shape (n_samples, 1)
-
-    Raises
-    ------
-    ValueError
-        If `degree` or `ridge` is not as described.
+    Fitting raises ValueError where the inputs do not determine the coefficients.
 
     >>> x = np.linspace(0, 10, 20)[:, None]
     >>> model = polynomial_regression(3).fit(x, x[:, 0] ** 3)
@@ -53,18 +41,29 @@ def polynomial_regression(degree: int, ridge: float = 0.0) -> BaseEstimator:
     ridge = real_number("ridge", ridge, at_least=0)
     if degree == 0:
         return DummyRegressor()
-    # scikit-learn 1.9 drops singular values below tol times the largest: its default, 1e-6, would simplify the model
-    regression = Ridge(alpha=ridge, solver="svd") if ridge else LinearRegression(tol=1e-12)
+    regression = Ridge(alpha=ridge, solver="svd") if ridge else LeastSquares(tol=1 / _WORST_CONDITION)
     return make_pipeline(ChebyshevFeatures(degree), regression)
+
+
+class LeastSquares(LinearRegression):
+    """Least squares that refuses features which the inputs do not tell apart, instead of leaving directions out.
+
+    LinearRegression drops singular values below `tol` times the largest, and so simplifies the model without a word.
+    """
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> LeastSquares:
+        """ArgumentError unless the centred features have full rank."""
+        super().fit(X, y, sample_weight)
+        if self.rank_ < self.n_features_in_:
+            raise ArgumentError(
+                f"the training inputs determine {self.rank_} of {self.n_features_in_} coefficients: lower the degree, "
+                "or spread the inputs"
+            )
+        return self
 
 
 class ChebyshevFeatures(TransformerMixin, BaseEstimator):
     """Chebyshev polynomials T_1 ... T_degree of one variable, scaled so that the training inputs fill [-1, 1].
-
-    Parameters
-    ----------
-    degree : int
-        Highest degree, at least 1.
 
     >>> ChebyshevFeatures(degree=2).fit_transform([[0.0], [5.0], [10.0]])
     array([[-1.,  1.],
@@ -79,8 +78,9 @@ class ChebyshevFeatures(TransformerMixin, BaseEstimator):
         """Learn the range of the inputs X, of shape (n_samples, 1)."""
         whole_number("degree", self.degree)
         X = points_of_line(X, "X")
-        self.center_ = (X.min() + X.max()) / 2
-        self.half_width_ = (X.max() - X.min()) / 2 or 1.0  # equal inputs have no width to scale by
+        low, high = X.min() / 2, X.max() / 2  # halves, so that no sum of large inputs overflows
+        self.center_ = low + high
+        self.half_width_ = (high - low) or 1.0  # equal inputs have no width to scale by
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -91,28 +91,14 @@ class ChebyshevFeatures(TransformerMixin, BaseEstimator):
 
 
 def polynomial_smoothers(degree: int, x_train: ArrayLike, x_test: ArrayLike) -> np.ndarray:
-    """The matrices S of least squares with polynomials, of all degrees at once.
+    """The matrices S of least squares with polynomials of degree 0, 1, ... `degree`, all at once.
 
     Let q_0, q_1, ... be the polynomials of degree 0, 1, ... that are orthonormal over the training inputs. The fit of
     degree n is the sum of the projections on q_0 ... q_n, so that S_n[i, j] is the sum of q_k(x_i) q_k(x_j) over
     k <= n: a higher degree only adds terms.
 
-    Parameters
-    ----------
-    degree : int
-        Highest degree, below the number of different training inputs.
-    x_train : array of shape (n_train,) or (n_train, 1)
-    x_test : array of shape (n_test,) or (n_test, 1)
-
-    Returns
-    -------
-    array of shape (degree + 1, n_test, n_train)
-        Entry n is the smoother matrix of degree n.
-
-    Raises
-    ------
-    ValueError
-        If an input is empty, not finite or not one-dimensional, or the training inputs do not determine the polynomial.
+    From x_train of shape (n_train,) or (n_train, 1), with more different values than `degree`, and x_test alike, the
+    result has shape (degree + 1, n_test, n_train).
 
     >>> polynomial_smoothers(1, [0.0, 1.0, 2.0], [3.0]).round(6)
     array([[[ 0.333333,  0.333333,  0.333333]],
@@ -127,6 +113,10 @@ def polynomial_smoothers(degree: int, x_train: ArrayLike, x_test: ArrayLike) -> 
     features = ChebyshevFeatures(max(degree, 1)).fit(x_train)
     train, test = (np.insert(features.transform(x), 0, 1, axis=1)[:, : degree + 1] for x in (x_train, x_test))
     at_train, R = np.linalg.qr(train)  # columns: the orthonormal polynomials at the training inputs
+    if np.linalg.cond(R) > _WORST_CONDITION:
+        raise ArgumentError(
+            f"x_train determines no polynomial of degree {degree} to float64's digits: lower the degree"
+        )
     at_test = np.linalg.solve(R.T, test.T).T  # and at the test points, by the same triangular change of basis
     return np.cumsum(at_test.T[:, :, None] * at_train.T[:, None, :], axis=0)
 
@@ -141,8 +131,7 @@ def smoother_matrix(estimator: BaseEstimator, x_train: ArrayLike, x_test: ArrayL
     ----------
     estimator : scikit-learn regressor
         Any regressor that is linear in the targets; it is cloned, not changed.
-    x_train : array of shape (n_train,) or (n_train, n_features)
-    x_test : array of shape (n_test,) or (n_test, n_features)
+    x_train, x_test : arrays of shape (n_train,) or (n_train, n_features), and (n_test,) or (n_test, n_features)
 
     Returns
     -------
@@ -151,7 +140,7 @@ def smoother_matrix(estimator: BaseEstimator, x_train: ArrayLike, x_test: ArrayL
     Raises
     ------
     ValueError
-        If the inputs are empty, not finite or differ in their number of features, or the estimator is not linear in the
+        If inputs are empty, not finite or differ in their number of features, or the estimator is not linear in the
         targets: also if it chooses among linear smoothers by looking at them, as GridSearchCV and RidgeCV do. No
         finite number of trials can find every such choice; a Monte Carlo run (:mod:`lib.bias_variance`) tries more.
 
@@ -173,7 +162,7 @@ def fit_unit_vectors(estimator: BaseEstimator, x_train: np.ndarray, x_test: np.n
     unit_vectors = np.eye(len(x_train))
     try:  # all columns in one fit, where the estimator takes several targets
         columns = clone(estimator).fit(x_train, unit_vectors).predict(x_test)
-    except ValueError:
+    except Exception:
         columns = _refit(estimator, x_train, x_test, unit_vectors).T
     return np.asarray(columns, dtype=float).reshape(len(x_test), len(x_train))
 
@@ -182,7 +171,7 @@ def _refit(estimator: BaseEstimator, x_train: np.ndarray, x_test: np.ndarray, ta
     """What the estimator predicts after fitting each row of targets, of shape (n_rows, n_test)."""
     try:
         predictions = [clone(estimator).fit(x_train, y).predict(x_test) for y in targets]
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # whatever estimators refuse with
         raise ArgumentError(
             f"estimator {estimator!r} cannot be fitted to x_train and targets of every kind, so it has no smoother "
             f"matrix ({error})"
@@ -226,17 +215,9 @@ def check_by_refitting(
 
 def finite_inputs(x: ArrayLike, name: str) -> np.ndarray:
     """Finite inputs as a float64 matrix of shape (n, n_features), at least one row."""
-    check_unmasked(name, x)
-    if np.iscomplexobj(x):
-        raise ArgumentError(f"{name} holds complex numbers, whose imaginary part would be lost: take the real part")
-    try:
-        x = np.asarray(x, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"{name} must hold numbers in equal rows: {error}") from None
+    x = finite_numbers(name, x)
     if x.ndim not in (1, 2) or x.size == 0:
         raise ArgumentError(f"{name} has shape {x.shape}, expected (n,) or (n, n_features) with at least one point")
-    if not np.isfinite(x).all():
-        raise ArgumentError(f"{name} holds {np.sum(~np.isfinite(x))} values that are not finite: remove them first")
     return x[:, None] if x.ndim == 1 else x
 
 

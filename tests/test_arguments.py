@@ -65,6 +65,8 @@ def test_masked_values_are_refused_and_a_mask_of_nothing_is_not():
     check_unmasked("x", [1.0, None])
     with pytest.raises(ArgumentError, match=r"x has masked values \(2 of them\)"):
         check_unmasked("x", np.ma.masked_less([1.0, 2.0, 3.0], 3))
+    with pytest.raises(ArgumentError, match="1 of them"):
+        check_unmasked("x", [[1.0, 2.0], np.ma.masked_less([1.0, 2.0], 2)])
 
 
 def test_a_seed_is_as_good_as_its_generator():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import BaggingRegressor, GradientBoostingRegressor
 from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -24,6 +25,7 @@ from sklearn.linear_model import (
     TweedieRegressor,
 )
 from sklearn.model_selection import GridSearchCV, KFold, LeaveOneOut
+from sklearn.multioutput import RegressorChain
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
@@ -195,7 +197,11 @@ TUNED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")  # a search may warn of the trial targets; it is refused all the same
+@pytest.mark.filterwarnings(  # what these say of the trial targets; they are refused all the same
+    "error",
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    "ignore:divide by zero encountered in log:RuntimeWarning",
+)
 @pytest.mark.parametrize("kind", TUNED)
 def test_what_tunes_itself_by_looking_at_the_targets_is_no_linear_smoother(kind):
     x_train, x_test = np.linspace(0, 10, 20), np.linspace(0.3, 9.7, 7)
@@ -233,6 +239,38 @@ def test_sums_are_float64_whatever_the_type_of_the_inputs(dtype):
     assert narrow == wide
     same = np.full((5000, 1), 100, dtype)
     assert decompose_predictions(same, same, x[:1]).bias_squared == 10_000  # in float16 the sum is infinite
+
+
+ILL_CONDITIONED = {
+    "too few inputs": (8, np.linspace(0, 10, 5)),
+    "equal inputs": (2, np.repeat([0.0, 10.0], 10)),
+    "a cluster and one far away": (8, np.r_[np.linspace(0, 1e-3, 10), 10]),
+    "as many coefficients as random inputs": (39, np.random.default_rng(0).uniform(0, 10, 40)),
+}
+
+
+@pytest.mark.parametrize("kind", ILL_CONDITIONED)
+def test_polynomials_that_the_inputs_do_not_determine_are_refused(kind):
+    """LinearRegression fits a simpler model then: its coefficients were 38 of 39 in the last case."""
+    degree, x = ILL_CONDITIONED[kind]
+    with pytest.raises(ValueError, match=r"training inputs determine \d+ of \d+ coefficients: lower the degree"):
+        exact_decomposition(polynomial_regression(degree), x, [5.0])
+    with pytest.raises(ValueError, match=r"x_train (determines no polynomial|has \d+)"):
+        polynomial_smoothers(degree, x, [5.0])
+
+
+@pytest.mark.parametrize("degree", [8, 9, 10])
+def test_two_inputs_next_to_each_other_do_no_harm(degree):
+    """The trace of a projection is its rank."""
+    x = np.r_[np.linspace(0, 10, 10), 5 + 1e-13]
+    assert np.trace(polynomial_smoothers(degree, x, x)[degree]) == pytest.approx(degree + 1, rel=1e-12)
+    assert exact_decomposition(polynomial_regression(degree), x, x).variance == pytest.approx(0.3 * (degree + 1) / 11)
+
+
+@pytest.mark.parametrize("estimator", [DummyRegressor(strategy="constant", constant=1.0), RegressorChain(Ridge())])
+def test_every_error_of_an_estimator_is_told_by_its_name(estimator):
+    with pytest.raises(ValueError, match=f"^estimator {type(estimator).__name__}"):
+        smoother_matrix(estimator, X_TRAIN, X_TEST)
 
 
 def test_matrix_of_an_estimator_that_predicts_in_float32_is_float64():
@@ -456,6 +494,8 @@ def test_column_and_flat_inputs_mean_the_same():
         np.zeros((3, 2)),
         ["a", "b"],
         np.array([1j, 2]),
+        np.array(["2001-04-03"], "M8[D]"),
+        [None, 1.0],
         np.ma.masked_less([1.0, 2.0], 2),
     ],
     ids=repr,
@@ -470,6 +510,24 @@ def test_bad_inputs_are_refused_by_name(bad):
         monte_carlo_decomposition(model, X_TRAIN, bad, 10, rng=0)
     with pytest.raises(ValueError, match=r"^x (must|has|holds)"):
         sample_targets(bad, 2, rng=0)
+    if np.ndim(bad) < 2 and np.size(bad):
+        with pytest.raises(ValueError, match=r"^x (must|has|holds)"):
+            true_function(bad)
+        with pytest.raises(ValueError, match=r"^smoothers (must|has|holds)"):
+            pointwise_terms([bad], [1.0, 2.0], [1.0])
+
+
+def test_masked_rows_of_a_list_are_refused():
+    rows = [np.ma.masked_equal([1.0, 9.0], 9.0), [1.0, 2.0]]
+    with pytest.raises(ValueError, match="predictions has masked values"):
+        decompose_predictions(rows, np.eye(2), [0, 1])
+
+
+def test_huge_inputs_do_not_overflow():
+    x = np.array([1.0, 1.2, 1.5, 1.7])
+    expected = polynomial_smoothers(2, x, x)
+    np.testing.assert_allclose(polynomial_smoothers(2, 1e308 * x, 1e308 * x), expected, atol=1e-9)
+    np.testing.assert_allclose(polynomial_smoothers(2, 1e-310 * x, 1e-310 * x), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(
