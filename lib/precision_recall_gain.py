@@ -11,9 +11,8 @@ and the gain of F_beta is (precision gain + beta^2 recall gain) / (1 + beta^2). 
 gains are linear in 1 / TP. So the straight line between two points of the curve shows the expected counts of choosing
 at random between two thresholds, and the area is a sum of trapezoids.
 
-Names, arguments and the order of results follow :mod:`sklearn.metrics`. The display, `PrecisionRecallGainDisplay`, is
-imported from here too; it lives in a module of its own, as it alone needs Matplotlib and scikit-learn's private side.
-Counts, weights and gains are float64 or exact whatever the type of scores and weights, and NumPy's also for tensors.
+Names, arguments and the order of results follow :mod:`sklearn.metrics`. Counts, weights and gains are float64 or exact
+whatever the type of scores and weights, and results are NumPy's also for tensors.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from sklearn.metrics import fbeta_score
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from lib.arguments import ArgumentError, check_unmasked, yes_or_no
+from lib.arguments import ArgumentError, check_unmasked, finite_numbers, on_cpu, yes_or_no
 
 
 def __getattr__(name: str):
-    # on first use, so that the metrics need neither Matplotlib nor what scikit-learn keeps private
+    # the display on first use: it alone needs Matplotlib and what scikit-learn keeps private
     if name == "PrecisionRecallGainDisplay":
         from lib.precision_recall_gain_display import PrecisionRecallGainDisplay
 
@@ -49,13 +48,12 @@ def precision_recall_gain_curve(
     sample_weight: ArrayLike | None = None,
     drop_intermediate: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute precision-gain and recall-gain pairs for different thresholds (Flach and Kull 2015).
+    """Compute precision gain and recall gain at every threshold.
 
-    There is a point for each distinct score at which some sample is a true positive (without one, both gains are minus
-    infinity), from predicting positive always, with precision gain 0 and recall gain 1, to the highest thresholds,
-    where the recall gain can be below 0. Samples with the same score share a point. The point where the recall gain is
-    0, at TP = n+^2 / n, bounds the area. If no threshold attains it, it is inserted by interpolating the counts of the
-    thresholds around it linearly; above the highest threshold there are no positive predictions.
+    There is a point for each distinct score at which some sample is a true positive: from predicting positive always,
+    at precision gain 0 and recall gain 1, to the highest thresholds, where the recall gain can be below 0. The point at
+    recall gain 0, where TP = n+^2 / n, bounds the area. If no threshold attains it, it is inserted, by interpolating
+    counts linearly; above the highest threshold there are no positive predictions.
 
     Parameters
     ----------
@@ -66,29 +64,26 @@ def precision_recall_gain_curve(
     pos_label : int, float, bool or str, default=None
         The label of the positive class. By default 1, if `y_true` is in {-1, 1} or {0, 1}; otherwise an error.
     sample_weight : array-like of shape (n_samples,), default=None
-        Sample weights, zero or more. A sample of weight 2 counts as two samples, one of weight 0 not at all.
+        Weights, zero or more. A sample of weight 2 counts as two samples, one of weight 0 not at all.
     drop_intermediate : bool, default=False
-        Whether to drop points between two others with the same TP or the same FP. They lie on the straight line
-        between those, so the curve and its area stay the same.
+        Whether to drop points between two others with the same TP or the same FP: they lie on the line between those.
 
     Returns
     -------
     precision_gain : ndarray of shape (n_points,)
         Element i is the precision gain of predictions with score >= thresholds[i]; at most 1. The first is 0.
     recall_gain : ndarray of shape (n_points,)
-        Decreasing: element i is the recall gain of predictions with score >= thresholds[i]. The first is 1, and at
-        least one is exactly 0.
+        The recall gain of the same predictions, decreasing from 1. At least one is exactly 0.
     thresholds : ndarray of shape (n_points,)
-        Increasing thresholds, in float64. That of an inserted point, which no threshold attains, lies between its
-        neighbours' in the proportion of the counts (where float64 has nothing between them, it repeats the lower
-        one); above the highest score it is ``inf``.
+        Increasing, in float64. That of an inserted point lies between its neighbours' in the proportion of the counts
+        (where float64 has nothing between them, it repeats the lower one); above the highest score it is ``inf``.
 
     Raises
     ------
     ValueError
-        If labels, scores or weights are not one-dimensional, not as many as each other or not finite; if there are no
-        samples of one of the classes, so that gains are undefined; if a weight is negative; if scores differ only
-        beyond the digits of float64 (large integers).
+        If labels, scores or weights are not one-dimensional, not as many as each other or not finite; if one of the
+        classes has no samples, so that gains are undefined; if a weight is negative; if scores differ only beyond the
+        digits of float64 (large integers).
 
     Examples
     --------
@@ -108,7 +103,7 @@ def precision_recall_gain_curve(
         keep = np.ones(len(tps), dtype=bool)
         keep[1:-1] = ~between
         fps, tps, thresholds = fps[keep], tps[keep], thresholds[keep]
-    return _curve(fps, tps, _as_float64(thresholds))
+    return _curve(fps, tps, _as_float64("y_score", thresholds))
 
 
 def auprg_score(
@@ -118,25 +113,11 @@ def auprg_score(
     pos_label: float | bool | str | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Compute the area under the Precision-Recall-Gain curve, over recall gains from 0 to 1 (Flach and Kull 2015).
+    """Compute the area under the Precision-Recall-Gain curve, over recall gains from 0 to 1.
 
-    A perfect ranking has 1, equal scores for all samples have 0, and a ranking that is worse can have any negative
-    value. The area does not change if the scores are transformed by a strictly increasing function.
-
-    Parameters
-    ----------
-    y_true, y_score, pos_label, sample_weight
-        As for :func:`precision_recall_gain_curve`.
-
-    Returns
-    -------
-    float
-        The area, at most 1.
-
-    Raises
-    ------
-    ValueError
-        As :func:`precision_recall_gain_curve`; but scores may be integers of any size.
+    Arguments and errors are those of :func:`precision_recall_gain_curve`, but scores may be integers of any size. The
+    area is at most 1, that of a perfect ranking. Equal scores for all samples have 0, and a ranking that is worse can
+    have any negative value. Strictly increasing functions of the scores do not change it.
 
     Examples
     --------
@@ -145,7 +126,13 @@ def auprg_score(
     """
     fps, tps, thresholds = _counts(y_true, y_score, pos_label, sample_weight)
     precision_gain, recall_gain, _ = _curve(fps, tps, np.zeros(len(thresholds)))  # an area needs no thresholds
-    return _area(precision_gain, recall_gain)
+    return area_of_gains(precision_gain, recall_gain)
+
+
+def area_of_gains(precision_gain: np.ndarray, recall_gain: np.ndarray) -> float:
+    """The area under a curve as :func:`precision_recall_gain_curve` returns it, over recall gains from 0 to 1."""
+    inside = recall_gain >= 0
+    return float(0 - np.trapezoid(precision_gain[inside], recall_gain[inside]))  # 0 - 0 is not -0
 
 
 def precision_recall_gain_hull(
@@ -157,28 +144,14 @@ def precision_recall_gain_hull(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the upper right convex hull of the Precision-Recall-Gain curve.
 
-    Its vertices are the thresholds that maximise F_beta for some beta, from the highest precision (beta = 0) to the
-    highest recall, and at last the always-positive classifier. To the left of the highest precision gain the hull is
-    horizontal: leaving out a random part of those predictions keeps their precision.
+    Arguments, results and errors are as for :func:`precision_recall_gain_curve`, but there are points for vertices
+    only: the thresholds that maximise F_beta for some beta, from the always-positive classifier to the highest
+    precision (beta = 0). Left of that the hull is horizontal, as leaving out a random part of those predictions keeps
+    their precision. The point at recall gain 0 is inserted between vertices: its threshold can be a score, but
+    predictions there have other gains.
 
     The map from ROC space, with axes FP and TP, to gains is projective, and so keeps straight lines and convexity: the
-    vertices are those of the ROC convex hull without its origin (Flach and Kull 2015).
-
-    Parameters
-    ----------
-    y_true, y_score, pos_label, sample_weight
-        As for :func:`precision_recall_gain_curve`.
-
-    Returns
-    -------
-    precision_gain, recall_gain, thresholds : ndarrays of shape (n_vertices,)
-        As :func:`precision_recall_gain_curve` returns them, for the vertices only. The point at recall gain 0 is
-        inserted here too, between vertices; its threshold can be a score, but predictions there have other gains.
-
-    Raises
-    ------
-    ValueError
-        As :func:`precision_recall_gain_curve`.
+    vertices are those of the ROC convex hull without its origin.
 
     Examples
     --------
@@ -191,7 +164,7 @@ def precision_recall_gain_hull(
     array([ 1.,  2.,  5., inf])
     """
     fps, tps, thresholds = _hull_counts(*_counts(y_true, y_score, pos_label, sample_weight))
-    return _curve(fps, tps, _as_float64(thresholds))
+    return _curve(fps, tps, _as_float64("y_score", thresholds))
 
 
 def f_calibrated_scores(
@@ -204,29 +177,21 @@ def f_calibrated_scores(
 ) -> np.ndarray:
     """Map scores so that predicting positive at 1 / (1 + beta^2) or above maximises F_beta, for every beta >= 0.
 
-    On the data that the map is computed from it is exact. The map is a step function: the slopes of the hull of the
-    Precision-Recall-Gain curve, in the order of the scores. A segment of slope -beta^2 becomes 1 / (1 + beta^2) (Flach
-    and Kull 2015).
-
-    In counts, with TP and FP at the upper end of a segment and dTP and dFP along it, all over n+, this is
-    dTP / (dTP + TP dFP - FP dTP).
+    On the data that the map is computed from it is exact. It is a step function: a segment of the hull with slope
+    -beta^2 becomes 1 / (1 + beta^2). In counts, with TP and FP at the upper end of a segment and dTP and dFP along it,
+    all over n+, this is dTP / (dTP + TP dFP - FP dTP).
 
     Parameters
     ----------
     y_true, y_score, pos_label, sample_weight
-        As for :func:`precision_recall_gain_curve`: the data that the map is computed from.
+        The data that the map is computed from, as for :func:`auprg_score`, errors included.
     new_score : array-like of shape (n_new,), default=None
-        The scores to map; by default those of `y_score`. Scores between two thresholds of the hull belong to the lower
-        one, as in a prediction, and those below all of them to the lowest.
+        The scores to map; by default `y_score`. Scores between two thresholds of the hull belong to the lower one, as
+        in a prediction, and those below all of them to the lowest.
 
     Returns
     -------
     ndarray of shape (n_new,) or (n_samples,)
-
-    Raises
-    ------
-    ValueError
-        As :func:`auprg_score`; also if `new_score` is not finite or not one-dimensional.
 
     Examples
     --------
@@ -234,11 +199,13 @@ def f_calibrated_scores(
     array([0.   , 0.429, 0.429, 0.429, 1.   , 1.   ])
     """
     fps, tps, thresholds = _hull_counts(*_counts(y_true, y_score, pos_label, sample_weight))
-    new_score = _column("y_score", y_score) if new_score is None else _column("new_score", new_score)
+    new_score = _numbers("y_score", y_score) if new_score is None else _numbers("new_score", new_score)
     tps, fps = tps / tps[0], fps / tps[0]
     tps_above, fps_above = np.append(tps[1:], 0), np.append(fps[1:], 0)
     added_tps, added_fps = tps - tps_above, fps - fps_above
     calibrated = added_tps / (added_tps + tps_above * added_fps - fps_above * added_tps)
+    if new_score.dtype != thresholds.dtype:  # as Python's numbers, which compare exactly whatever their types
+        thresholds, new_score = thresholds.astype(object), new_score.astype(object)
     reached = np.searchsorted(thresholds, new_score, side="right")  # how many thresholds of the hull
     return calibrated[np.maximum(reached - 1, 0)]
 
@@ -253,19 +220,8 @@ def fbeta_gain_score(
 ) -> float:
     """Compute the gain of F_beta: the precision gain for beta = 0, the recall gain for beta = infinity.
 
-    It equals (precision gain + beta^2 recall gain) / (1 + beta^2). In counts it is
-    1 - (n+ / n-) (FP + beta^2 FN) / ((1 + beta^2) TP).
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n_samples,)
-        True and predicted binary labels.
-    beta : float, default=1.0
-        How many times as much the recall counts as the precision, from 0 to infinity.
-    pos_label : int, float, bool or str, default=1
-        The label of the positive class.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Sample weights, zero or more.
+    In counts it is 1 - (n+ / n-) (FP + beta^2 FN) / ((1 + beta^2) TP). Arguments and errors are those of
+    :func:`sklearn.metrics.fbeta_score`; besides, both classes need samples, and no weight may be negative.
 
     Returns
     -------
@@ -273,11 +229,6 @@ def fbeta_gain_score(
         At most 1. Without true positives precision and recall are 0, and the gain of 0 is minus infinity: as a score
         in a search or a cross-validation such a model ranks last, but a mean over folds becomes ``-inf`` too, and
         scikit-learn's :class:`~sklearn.model_selection.GridSearchCV` warns of scores that are not finite.
-
-    Raises
-    ------
-    ValueError
-        As :func:`sklearn.metrics.fbeta_score`; also if one of the classes has no samples, or a weight is negative.
 
     Examples
     --------
@@ -291,47 +242,27 @@ def fbeta_gain_score(
         raise ArgumentError(f"'beta' parameter of fbeta_gain_score must be 0 or more, got {beta!r}")
     beta = float(beta)  # before it is squared: that of float16 or int8 would overflow
     _check_pos_label(pos_label)
-    y_true, y_pred = _column("y_true", y_true, numbers=False), _column("y_pred", y_pred, numbers=False)
-    weight = np.ones(len(y_true)) if sample_weight is None else _weights(sample_weight)
-    with config_context(array_api_dispatch=False):
-        # refuses labels that are not binary, or do not fit; not with this beta, whose square can be too large for it
-        fbeta_score(y_true, y_pred, beta=1, pos_label=pos_label, sample_weight=weight)
-    positive, predicted = y_true == pos_label, y_pred == pos_label
-    _check_both_classes(n_pos := weight[positive].sum(), n_neg := weight[~positive].sum(), pos_label)
-    tp, fp, fn = (weight[part].sum() for part in (positive & predicted, ~positive & predicted, positive & ~predicted))
-    if tp == 0:
+    y_true, y_pred = _column("y_true", y_true), _column("y_pred", y_pred)
+    with config_context(array_api_dispatch=False):  # refuses labels that are not binary, or do not fit
+        fbeta_score(y_true, y_pred, beta=1, pos_label=pos_label)
+    fps, tps, predicted = _counts(y_true, y_pred == pos_label, pos_label, sample_weight)
+    n_pos, n_neg, tp, fp = tps[0], fps[0], tps[-1], fps[-1]
+    if tp == 0 or not predicted[-1]:
         return -np.inf
     precision_share = 1 / (1 + beta * beta)  # where beta**2 raises OverflowError, this is 0
-    return float(1 - n_pos * (precision_share * fp + (1 - precision_share) * fn) / (n_neg * tp))
+    return float(1 - n_pos * (precision_share * fp + (1 - precision_share) * (n_pos - tp)) / (n_neg * tp))
 
 
 def harmonic_gain(value: ArrayLike, prevalence: float) -> np.ndarray | float:
-    """Rescale precision, recall or F_beta to a gain, (v - pi) / ((1 - pi) v): pi becomes 0, and 1 stays 1.
+    """Rescale precision, recall or F_beta to a gain, (v - pi) / ((1 - pi) v).
 
-    Parameters
-    ----------
-    value : float or array of any shape
-        Values v in [0, 1].
-    prevalence : float
-        The prevalence pi of the positive class, in (0, 1).
+    Values v are in [0, 1], an array of any shape, and the prevalence pi of the positive class is in (0, 1). A value of
+    pi becomes 0, 1 stays 1, and 0 becomes minus infinity.
 
-    Returns
-    -------
-    float or array of the shape of `value`
-        Gains, at most 1; minus infinity for the value 0.
-
-    Raises
-    ------
-    ValueError
-        If `prevalence` or a value is out of range, or is not a number.
-
-    Examples
-    --------
     >>> harmonic_gain([0.25, 0.4, 1.0], prevalence=0.25)
     array([0. , 0.5, 1. ])
     """
-    check_unmasked("value", value)
-    value, prevalence = np.asarray(_on_cpu(value), dtype=np.float64), float(prevalence)
+    value, prevalence = finite_numbers("value", value), float(prevalence)
     if not 0 < prevalence < 1:
         raise ArgumentError(f"prevalence must lie between 0 and 1, as both classes have samples; got {prevalence!r}")
     if not np.all((value >= 0) & (value <= 1)):
@@ -345,24 +276,26 @@ def harmonic_gain(value: ArrayLike, prevalence: float) -> np.ndarray | float:
 
 def _counts(y_true, y_score, pos_label, sample_weight):
     """False positives and true positives at the distinct scores, and these, increasing; neither class is empty."""
-    positive, scores = _positive(y_true, pos_label), _column("y_score", y_score)
+    positive, scores = _positive(y_true, pos_label), _numbers("y_score", y_score)
     weight = None if sample_weight is None else _weights(sample_weight)
     check_consistent_length(positive, scores, weight)
-    if weight is not None:
+    if weight is not None and not weight.all():
         # a sample of weight 0 is none, so its score is no threshold
         positive, scores, weight = (values[weight > 0] for values in (positive, scores, weight))
     n_pos = np.count_nonzero(positive)
     _check_both_classes(n_pos, len(positive) - n_pos, 1 if pos_label is None else pos_label)
 
-    # sorting values is several times as fast as sorting the order of samples, and counts need no order
-    order = None if weight is None else np.argsort(scores)
-    ascending = np.sort(scores) if order is None else scores[order]
+    if weight is None:
+        # sorting values is several times as fast as sorting the order of samples, and counts need no order
+        ascending = np.sort(scores)
+    else:
+        order = np.argsort(scores)
+        ascending, positive, weight = scores[order], positive[order], weight[order]
     first = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
     thresholds = ascending[first]
-    if order is None:
+    if weight is None:
         tps = n_pos - np.searchsorted(np.sort(scores[positive]), thresholds)
-        return (len(scores) - first) - tps, tps, thresholds
-    positive, weight = positive[order], weight[order]
+        return len(scores) - first - tps, tps, thresholds
     # one sum for each class: a difference of sums could fall by rounding where it must not
     fps, tps = (np.cumsum(np.where(part, weight, 0)[::-1])[::-1][first] for part in (~positive, positive))
     return fps, tps, thresholds
@@ -401,11 +334,6 @@ def _crossing(fps, tps, thresholds, above):
     return precision_gain, 0.0, np.clip(threshold, np.nextafter(low, high), np.nextafter(high, low))
 
 
-def _area(precision_gain, recall_gain):
-    inside = recall_gain >= 0
-    return float(-np.trapezoid(precision_gain[inside], recall_gain[inside]))
-
-
 def _hull_counts(fps, tps, thresholds):
     """The vertices of the ROC convex hull without its origin: the lowest scores of the pools of isotonic regression."""
     added_tps, added_fps = -np.diff(tps, append=0.0), -np.diff(fps, append=0.0)
@@ -426,21 +354,13 @@ def _hull_counts(fps, tps, thresholds):
 # The door: from what users have to NumPy
 
 
-def _on_cpu(values):
-    """A tensor without its gradient and off its accelerator, anything else as it is."""
-    if not hasattr(values, "detach"):
-        return values
-    values = values.detach().cpu()
-    return values.double() if values.is_floating_point() else values  # NumPy has no bfloat16
-
-
-def _column(name, values, numbers=True):
-    """A one-dimensional NumPy array of finite numbers, or of anything."""
+def _column(name, values):
+    """A one-dimensional NumPy array, without missing and infinite values, of whatever type."""
     check_unmasked(name, values)
     # with array API dispatch on, scikit-learn would hand tensors back, and mixed kinds of arrays are an error then
     with config_context(array_api_dispatch=False):
         array = check_array(
-            _on_cpu(values), ensure_2d=False, allow_nd=True, dtype=None, ensure_min_samples=0, input_name=name
+            on_cpu(values), ensure_2d=False, allow_nd=True, dtype=None, ensure_min_samples=0, input_name=name
         )
     if array.ndim == 2 and array.shape[1] == 1:
         array = array.ravel()
@@ -448,24 +368,34 @@ def _column(name, values, numbers=True):
         raise ArgumentError(f"'{name}' should be a 1d array, got an array of shape {array.shape}")
     if len(array) == 0:
         raise ArgumentError(f"{name} is empty: give samples of both classes")
-    if numbers and array.dtype.kind not in "biufO":
+    # None stays among objects, and NaN in a list of strings becomes the label "nan"
+    objects = np.asarray(values, dtype=object).ravel() if array.dtype.kind in "OU" else ()
+    if any(value is None or value != value for value in objects):
+        raise ArgumentError(f"{name} has missing values: leave them out of all arguments")
+    return array
+
+
+def _numbers(name, values):
+    """A column of numbers in their own type, in which they sort fastest and large integers stay apart."""
+    array = _column(name, values)
+    if array.dtype.kind not in "biufO":
         raise ArgumentError(f"{name} must hold numbers, got {array[:3]!r}")
-    return _as_float64(array) if numbers and array.dtype.kind == "O" else array
+    return _as_float64(name, array) if array.dtype.kind == "O" else array
 
 
-def _as_float64(scores):
+def _as_float64(name, scores):
     """Scores as float64, which must tell them apart as they are."""
     as_float64 = scores.astype(np.float64)
     wide = scores.dtype.kind == "O" or (scores.dtype.itemsize >= 8 and scores.dtype != np.float64)
     if wide and len(np.unique(as_float64)) < len(np.unique(scores)):
-        raise ArgumentError("y_score holds numbers that float64 cannot tell apart: subtract a constant, or give ranks")
+        raise ArgumentError(f"{name} holds numbers that float64 cannot tell apart: subtract a constant, or give ranks")
     return as_float64
 
 
 def _positive(y_true, pos_label):
     """Which samples are positive, as an array of bool."""
     _check_pos_label(pos_label)
-    labels = _column("y_true", y_true, numbers=False)
+    labels = _column("y_true", y_true)
     if labels.dtype.kind in "biuf" and pos_label is None:  # the usual case, without a search for distinct labels
         positive = labels == 1
         if (positive | (labels == 0)).all() or (positive | (labels == -1)).all():
@@ -488,7 +418,7 @@ def _check_pos_label(pos_label):
 
 def _weights(sample_weight):
     """Weights in float64, scaled by a power of two so that no sum or product overflows; gains are ratios of sums."""
-    weight = _column("sample_weight", sample_weight).astype(np.float64)
+    weight = _numbers("sample_weight", sample_weight).astype(np.float64)
     if (weight < 0).any():
         raise ArgumentError(f"Negative values in data passed to `sample_weight`: got {weight.min():g}")
     return np.ldexp(weight, -np.frexp(weight.max(initial=0.0))[1])

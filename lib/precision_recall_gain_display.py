@@ -1,13 +1,12 @@
 """Precision-Recall-Gain curves drawn, with the interface of scikit-learn's displays.
 
 Behaves like :class:`sklearn.metrics.PrecisionRecallDisplay`: the same ways to make one, the same options with the same
-meaning, the same attributes; AUPRG stands in place of the average precision. Import it from
+meaning, the same attributes and errors; AUPRG stands in place of the average precision. Import it from
 :mod:`lib.precision_recall_gain`.
 """
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +22,8 @@ from sklearn.utils._plotting import (
     _validate_style_kwargs,
 )
 
-from lib.arguments import ArgumentError
-from lib.precision_recall_gain import _area, _on_cpu, precision_recall_gain_curve
+from lib.arguments import on_cpu, real_number
+from lib.precision_recall_gain import area_of_gains, precision_recall_gain_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,19 +36,20 @@ _ISOMETRIC_LEVELS = (0.25, 0.5, 0.75)
 class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
     """Precision-Recall-Gain visualization.
 
-    It is recommended to use :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_cv_results` to create a
-    display. All parameters are stored as attributes. It behaves like :class:`sklearn.metrics.PrecisionRecallDisplay`.
+    Make one with :meth:`from_estimator`, :meth:`from_predictions` or :meth:`from_cv_results`. Points are joined by
+    straight lines, which are attainable here, unlike in a precision-recall plot. The axes show the unit square, as in
+    the paper of Flach and Kull; ``display.ax_.set_ylim`` shows negative gains too.
 
     Parameters
     ----------
     precision_gain, recall_gain : ndarray or list of ndarrays
         Values of a single curve, or of each of several curves.
     auprg : float or list of floats, default=None
-        Area under each curve, shown in the legend. If None, no areas are shown.
+        Area under each curve, shown in the legend unless None.
     name : str or list of str, default=None
         Name for labeling legend entries. A list needs a list of `curve_kwargs` in :meth:`plot`.
     pos_label : int, float, bool or str, default=None
-        The positive class, shown in the labels of the axes if not None.
+        The positive class, shown in the labels of the axes unless None.
 
     Attributes
     ----------
@@ -61,11 +61,6 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         The lines of equal F-gain, if they are plotted.
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
-
-    Notes
-    -----
-    Points are joined by straight lines, which are attainable here, unlike in a precision-recall plot. The axes show the
-    unit square, as in the paper of Flach and Kull; ``display.ax_.set_ylim`` shows negative gains too.
 
     Examples
     --------
@@ -89,20 +84,6 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         self.auprg = auprg
         self.name = name
         self.pos_label = pos_label
-
-    def _validate_plot_params(self, *, ax, name):
-        self.ax_, self.figure_, name = super()._validate_plot_params(ax=ax, name=name)
-        precision_gain, recall_gain, auprg, name = (
-            value if value is None or isinstance(value, list) else [value]
-            for value in (self.precision_gain, self.recall_gain, self.auprg, name)
-        )
-        several_names = name if name is not None and len(name) != 1 else None  # one name is for all curves
-        _check_param_lengths(
-            required={"self.precision_gain": precision_gain, "self.recall_gain": recall_gain},
-            optional={"self.auprg": auprg, "'name' (or self.name)": several_names},
-            class_name=type(self).__name__,
-        )
-        return precision_gain, recall_gain, auprg, name
 
     def plot(
         self,
@@ -130,13 +111,11 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
             a single dict is for all, with one legend entry that shows the mean area and its standard deviation.
         plot_chance_level : bool, default=False
             Whether to plot the chance level: precision gain 0, where a constant score lies.
-        chance_level_kw : dict, default=None
-            Keyword arguments for matplotlib's `plot` for the chance level.
         plot_f_gain_isometrics : bool, default=False
             Whether to plot lines on which the F-gain is 0.25, 0.5 and 0.75. They are parallel, of slope -beta^2.
         f_gain_beta : float, default=1.0
             The beta of the F-gain, positive and finite.
-        f_gain_isometrics_kw : dict, default=None
+        chance_level_kw, f_gain_isometrics_kw : dict, default=None
             Keyword arguments for matplotlib's `plot` for these lines.
         despine : bool, default=False
             Whether to remove the top and right spines from the plot.
@@ -145,13 +124,18 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         -------
         PrecisionRecallGainDisplay
             This object.
-
-        Raises
-        ------
-        ValueError
-            If the lengths of lists do not match, or `f_gain_beta` is not a positive finite number.
         """
-        precision_gain, recall_gain, auprg, name = self._validate_plot_params(ax=ax, name=name)
+        self.ax_, self.figure_, name = self._validate_plot_params(ax=ax, name=name)
+        precision_gain, recall_gain, auprg, name = (
+            value if value is None or isinstance(value, list) else [value]
+            for value in (self.precision_gain, self.recall_gain, self.auprg, name)
+        )
+        several_names = name if name is not None and len(name) != 1 else None  # one name is for all curves
+        _check_param_lengths(
+            required={"self.precision_gain": precision_gain, "self.recall_gain": recall_gain},
+            optional={"self.auprg": auprg, "'name' (or self.name)": several_names},
+            class_name=type(self).__name__,
+        )
         auprg, legend_metric = self._get_legend_metric(curve_kwargs, len(precision_gain), auprg)
         curve_kwargs = self._validate_curve_kwargs(
             len(precision_gain),
@@ -184,8 +168,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         return self
 
     def _plot_isometrics(self, beta, style):
-        if not (isinstance(beta, Real) and 0 < beta < np.inf):
-            raise ArgumentError(f"f_gain_beta must be a positive finite number, got {beta!r}")
+        beta = real_number("f_gain_beta", beta, above=0)
         style = _validate_style_kwargs({"color": "0.4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}, style)
         lines = []
         for level in _ISOMETRIC_LEVELS:
@@ -218,27 +201,10 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         name: str | None = None,
         **options,
     ) -> PrecisionRecallGainDisplay:
-        """Plot the Precision-Recall-Gain curve of a fitted classifier on some data.
+        """Plot the curve of a fitted classifier, or of a pipeline that ends in one, on some data.
 
-        Parameters
-        ----------
-        estimator : estimator instance
-            Fitted classifier, or a fitted :class:`~sklearn.pipeline.Pipeline` whose last step is one.
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            Target values.
-        response_method : {'predict_proba', 'decision_function', 'auto'}, default='auto'
-            With 'auto', :term:`predict_proba` is tried first, then :term:`decision_function`.
-        pos_label : int, float, bool or str, default=None
-            The positive class; by default `estimator.classes_[1]`.
-        name : str, default=None
-            Name of the curve; by default that of the estimator's class.
-        **options
-            As for :meth:`from_predictions`: `sample_weight`, `drop_intermediate`, and those of :meth:`plot`.
-
-        Returns
-        -------
-        PrecisionRecallGainDisplay
+        By default the positive class is `estimator.classes_[1]`, and the name that of the estimator's class; `options`
+        are those of :meth:`from_predictions`.
         """
         y_score, pos_label, name = cls._validate_and_get_response_values(
             estimator, X, y, response_method=response_method, pos_label=pos_label, name=name
@@ -257,38 +223,20 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         name: str | None = None,
         **plot_options,
     ) -> PrecisionRecallGainDisplay:
-        """Plot the Precision-Recall-Gain curve of given scores.
+        """Plot the curve of given scores.
 
-        Parameters
-        ----------
-        y_true : array-like of shape (n_samples,)
-            True binary labels.
-        y_score : array-like of shape (n_samples,)
-            Estimated probabilities or decision values.
-        sample_weight : array-like of shape (n_samples,), default=None
-        drop_intermediate : bool, default=False
-            Whether to drop points that lie on the line between their neighbours.
-        pos_label : int, float, bool or str, default=None
-            The positive class; 1 by default, if `y_true` is in {-1, 1} or {0, 1}.
-        name : str, default=None
-            Name of the curve; "Classifier" by default.
-        **plot_options
-            As for :meth:`plot`.
-
-        Returns
-        -------
-        PrecisionRecallGainDisplay
+        Arguments are those of :func:`~lib.precision_recall_gain.precision_recall_gain_curve`, the name of the curve,
+        by default "Classifier", and those of :meth:`plot`.
         """
-        y_true, y_score = _on_cpu(y_true), _on_cpu(y_score)
+        y_true, y_score = on_cpu(y_true), on_cpu(y_score)
         pos_label, name = cls._validate_from_predictions_params(
             y_true, y_score, sample_weight=sample_weight, pos_label=pos_label, name=name
         )
         precision_gain, recall_gain, _ = precision_recall_gain_curve(
             y_true, y_score, pos_label=pos_label, sample_weight=sample_weight, drop_intermediate=drop_intermediate
         )
-        area = _area(precision_gain, recall_gain)
-        display = cls(precision_gain, recall_gain, auprg=area, name=name, pos_label=pos_label)
-        return display.plot(**plot_options)
+        auprg = area_of_gains(precision_gain, recall_gain)
+        return cls(precision_gain, recall_gain, auprg=auprg, name=name, pos_label=pos_label).plot(**plot_options)
 
     @classmethod
     def from_cv_results(
@@ -306,31 +254,11 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         f_gain_isometrics_kwargs: dict[str, Any] | None = None,
         **plot_options,
     ) -> PrecisionRecallGainDisplay:
-        """Plot a Precision-Recall-Gain curve for each fold of a cross-validation.
+        """Plot the curve of each fold of a cross-validation.
 
-        Parameters
-        ----------
-        cv_results : dict
-            As returned by :func:`sklearn.model_selection.cross_validate` with `return_estimator=True` and
-            `return_indices=True`.
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            Target values.
-        sample_weight : array-like of shape (n_samples,), default=None
-        drop_intermediate : bool, default=True
-            Whether to drop points that lie on the line between their neighbours.
-        response_method, pos_label
-            As for :meth:`from_estimator`.
-        name : str or list of str, default=None
-            Name of all curves, or of each.
-        chance_level_kwargs, f_gain_isometrics_kwargs : dict, default=None
-            `chance_level_kw` and `f_gain_isometrics_kw` of :meth:`plot`, under scikit-learn's names of this method.
-        **plot_options
-            As for :meth:`plot`.
-
-        Returns
-        -------
-        PrecisionRecallGainDisplay
+        `cv_results` is what :func:`sklearn.model_selection.cross_validate` returns with `return_estimator=True` and
+        `return_indices=True`. A name, or a list of names, is for all curves, or for each. The other arguments are as
+        for :meth:`from_estimator` and :meth:`plot`, but scikit-learn's names of two of them end in `kwargs` here.
         """
         cls._validate_from_cv_results_params(cv_results, X, y, sample_weight=sample_weight)
         curves = []
@@ -343,7 +271,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
             *gains, _ = precision_recall_gain_curve(
                 y_test, y_score, pos_label=fold_pos_label, sample_weight=weight, drop_intermediate=drop_intermediate
             )
-            curves.append((*gains, _area(*gains)))
+            curves.append((*gains, area_of_gains(*gains)))
         precision_gain, recall_gain, auprg = map(list, zip(*curves, strict=True))
         display = cls(precision_gain, recall_gain, auprg=auprg, name=name, pos_label=fold_pos_label)
         return display.plot(

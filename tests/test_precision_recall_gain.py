@@ -124,6 +124,10 @@ def test_a_perfect_ranking_has_auprg_exactly_one(n_pos, n_neg):
     assert auprg_score(y_true, y_true) == 1.0
 
 
+def test_an_area_of_zero_has_no_sign():
+    assert str(auprg_score([1, 0], [1, 1])) == "0.0"
+
+
 def test_ties_within_and_between_classes():
     assert auprg_score(Y_TRUE, Y_SCORE) == pytest.approx(17 / 24, abs=1e-15)
 
@@ -668,6 +672,29 @@ def test_masked_values_are_refused_elsewhere_too():
         f_calibrated_scores([1, 0, 1], [3, 1, 2], new_score=masked)
 
 
+@pytest.mark.parametrize("missing", [np.nan, None], ids=repr)
+@pytest.mark.parametrize("kind", [list, tuple, lambda labels: np.array(labels, dtype=object), pd.Series])
+@pytest.mark.parametrize("n_missing", [1, 2])
+def test_missing_labels_among_strings_are_refused_and_not_taken_for_a_class(kind, missing, n_missing):
+    """In an array of strings NaN is "nan", which counted as one more negative."""
+    labels = kind(["good", "bad", "bad", "good"][n_missing:] + [missing] * n_missing)
+    for function in SCORE_FUNCTIONS:
+        with pytest.raises(ValueError, match=r"y_true has missing values|contains NaN"):
+            function(labels, [4, 3, 2, 1], pos_label="good")
+    with pytest.raises(ValueError, match=r"y_true has missing values|contains NaN"):
+        fbeta_gain_score(labels, ["good", "bad", "good", "good"], pos_label="good")
+    with pytest.raises(ValueError, match=r"y_pred has missing values|contains NaN"):
+        fbeta_gain_score(["good", "bad", "good", "good"], labels, pos_label="good")
+
+
+@pytest.mark.parametrize("argument", ["y_score", "sample_weight"])
+def test_missing_numbers_among_objects_are_refused_by_name(argument):
+    given = {"y_score": [1, 4, 3], "sample_weight": [1, 2, 1]} | {argument: [1, None, 2]}
+    for function in SCORE_FUNCTIONS:
+        with pytest.raises(ValueError, match=f"{argument} has missing values"):
+            function([0, 1, 0], **given)
+
+
 @pytest.mark.parametrize("word", ["no", "False", 0, None])
 def test_what_is_neither_true_nor_false_drops_no_points(word):
     with pytest.raises(ValueError, match="drop_intermediate must be True or False, got "):
@@ -822,6 +849,18 @@ def test_new_scores_belong_to_the_threshold_that_they_reach():
             f_calibrated_scores(y_true, y_score, new_score=bad)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+def test_new_scores_of_another_type_are_compared_exactly(dtype):
+    """As float64, 2^60 and 2^60 + 1 are the same."""
+    y_true, y_score = [0, 1, 1], np.array([2**60, 2**60 + 1, 2**60 + 256])
+    new_score = np.array([2**60, 2**60 + 256, 2**61]).astype(dtype)
+    np.testing.assert_array_equal(f_calibrated_scores(y_true, y_score, new_score=new_score), [0, 1, 1])
+    thresholds = np.array([0.5, 2.0**60 + 256])
+    new_score = np.array([2**60 + 200, 2**60 + 256, 2**61]).astype(dtype)
+    expected = [0 if int(score) < 2**60 + 256 else 1 for score in new_score]
+    np.testing.assert_array_equal(f_calibrated_scores([0, 1], thresholds, new_score=new_score), expected)
+
+
 def test_points_on_a_straight_line_are_no_vertices_however_they_round():
     """Pools of one positive in three, of different sizes, whose means need not round alike."""
     sizes = [1, 3, 7, 11, 49, 2, 5]
@@ -919,7 +958,9 @@ def test_f_gain_refuses_what_fbeta_score_refuses(arguments, options, message):
     [
         (1.1, 0.5, "value must be in"),
         (-0.1, 0.5, "value must be in"),
-        (np.nan, 0.5, "value must be in"),
+        (np.nan, 0.5, "value has missing or infinite values"),
+        (0.5 + 0j, 0.5, "value must hold real numbers"),
+        (np.array([0, 1], "m8[D]"), 0.5, "value must hold real numbers"),
         (0.5, 0.0, "prevalence must lie between 0 and 1"),
         (0.5, 1.0, "prevalence must lie between 0 and 1"),
         (0.5, np.nan, "prevalence must lie between 0 and 1"),
@@ -1129,7 +1170,7 @@ def test_isometrics_are_lines_of_equal_f_gain(figures, beta):
 
 @pytest.mark.parametrize("beta", [0, -1, np.inf, np.nan, "1"])
 def test_isometrics_need_a_positive_finite_beta(figures, beta):
-    with pytest.raises(ValueError, match="f_gain_beta must be a positive finite number, got"):
+    with pytest.raises(ValueError, match="f_gain_beta must be a finite number above 0, got"):
         PrecisionRecallGainDisplay.from_predictions(Y_TRUE, Y_SCORE, plot_f_gain_isometrics=True, f_gain_beta=beta)
 
 
