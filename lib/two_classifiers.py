@@ -43,13 +43,7 @@ TEST_SHARE = 0.33  # of the random splits
 
 
 def load_cases(name: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Features of one of the two data sets, and its labels as 1 (positive) and 0.
-
-    Returns
-    -------
-    features : pandas.DataFrame of n_cases rows
-    labels : ndarray of shape (n_cases,), int
-    """
+    """Features of one of the two data sets, a row for each case, and the labels of the cases: 1 (positive) or 0."""
     features, label = load_openml(name)
     return features, (label == POSITIVE[name]).to_numpy(dtype=int)
 
@@ -72,7 +66,7 @@ def published_split(name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Labels of the test cases of the published split, and each classifier's scores of them."""
     features, labels = load_cases(name)
     train, test = train_test_split(np.arange(len(labels)), **SPLIT[name])
-    return labels[test], {kind: fit_and_score(features, labels, train, test, c) for kind, c in CLASSIFIERS.items()}
+    return labels[test], _scores_of_both(features, labels, train, test)
 
 
 def random_splits(name: str, n_splits: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -80,7 +74,11 @@ def random_splits(name: str, n_splits: int) -> Iterator[tuple[np.ndarray, dict[s
     features, labels = load_cases(name)
     splitter = ShuffleSplit(whole_number("n_splits", n_splits), test_size=TEST_SHARE, random_state=0)
     for train, test in splitter.split(features):
-        yield labels[test], {kind: fit_and_score(features, labels, train, test, c) for kind, c in CLASSIFIERS.items()}
+        yield labels[test], _scores_of_both(features, labels, train, test)
+
+
+def _scores_of_both(features, labels, train, test):
+    return {kind: fit_and_score(features, labels, train, test, each) for kind, each in CLASSIFIERS.items()}
 
 
 def area_table(labels: np.ndarray, scores: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -92,14 +90,11 @@ def area_table(labels: np.ndarray, scores: dict[str, np.ndarray]) -> pd.DataFram
 def points_of(labels: np.ndarray, predicted: np.ndarray) -> dict[str, tuple[float, float]]:
     """Where decisions (1 or 0 for each case) lie in each plot, from their counts alone.
 
-    Returns
-    -------
-    dict
-        "ROC": (FPR, TPR), "PR": (recall, precision), "PR-Gain": (recall gain, precision gain); some positive case must
-        be predicted positive.
+    The axes are (FPR, TPR), (recall, precision) and (recall gain, precision gain); some positive case must be predicted
+    positive.
     """
-    tp, fp = np.sum(labels * predicted), np.sum((1 - labels) * predicted)
-    n_pos, n_neg = labels.sum(), (1 - labels).sum()
+    positive, predicted = np.asarray(labels) == 1, np.asarray(predicted) == 1
+    n_pos, n_neg, tp, fp = (np.sum(c) for c in (positive, ~positive, positive & predicted, ~positive & predicted))
     return {
         "ROC": (fp / n_neg, tp / n_pos),
         "PR": (tp / n_pos, tp / (tp + fp)),
@@ -128,7 +123,7 @@ def ranking_measures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]
     positive is uniform.
     """
     _, fps, _, tps, _ = confusion_matrix_at_thresholds(labels, scores)
-    n_pos, prevalence = tps[-1], labels.mean()
+    n_pos, prevalence = tps[-1], np.mean(np.asarray(labels) == 1)
     predicted = np.linspace(0, len(labels), 1001)[1:]
     tp = np.interp(predicted, np.append(0, tps + fps), np.append(0, tps))
     recall_gain, precision_gain = walk(labels, scores, 20_001)
@@ -142,13 +137,7 @@ def ranking_measures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]
 
 
 def measure_splits(name: str, n_splits: int) -> pd.DataFrame:
-    """The measures of both classifiers on random splits.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A column for each measure; a row for each ("data set", "split", "classifier").
-    """
+    """The measures of both classifiers on random splits: a row for each ("data set", "split", "classifier")."""
     rows = {
         (name, split, classifier): ranking_measures(labels, scores)
         for split, (labels, both) in enumerate(random_splits(name, n_splits))
@@ -166,20 +155,13 @@ def advantage(measures: pd.DataFrame) -> pd.DataFrame:
 def splits_judged_by_f1(measures: pd.DataFrame) -> pd.DataFrame:
     """Of the splits where AUPR and AUPRG name different winners: how often each names the one that F1 does.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns "AUPRG right" and "AUPR right", a row for each data set and each of the three ways to condense F1.
+    A row for each data set and each of the three ways to condense F1.
     """
     wins = advantage(measures) > 0
     disagree = wins[wins["AUPR"] != wins["AUPRG"]]
     right = disagree[["best F1", "F1, Δ", "F1, share"]].eq(disagree["AUPRG"], axis=0)
-    return pd.DataFrame(
-        {
-            "AUPRG right": right.groupby(level="data set").sum().stack(),
-            "AUPR right": (~right).groupby(level="data set").sum().stack(),
-        }
-    )
+    judges = {"AUPRG right": right, "AUPR right": ~right}
+    return pd.DataFrame({judge: each.groupby(level="data set").sum().stack() for judge, each in judges.items()})
 
 
 def expected_auprg_of_random_ranking(n_pos: int, n_neg: int) -> float:
@@ -187,6 +169,7 @@ def expected_auprg_of_random_ranking(n_pos: int, n_neg: int) -> float:
 
     Above the k-th positive, k n- / (n+ + 1) negatives are expected, and between positives the curve is straight.
     """
+    n_pos, n_neg = whole_number("n_pos", n_pos), whole_number("n_neg", n_neg)
     crossing, expected = n_pos**2 / (n_pos + n_neg), 0.0
     for k in range(int(crossing), n_pos):
         tp = np.array([max(k, crossing), k + 1])

@@ -61,6 +61,29 @@ def test_points_of_decisions_are_counts_by_hand():
     assert points["PR-Gain"] == pytest.approx((5 / 8, 5 / 8))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.uint8, bool, float])
+def test_counts_of_points_and_measures_are_exact_for_labels_of_any_type(dtype):
+    """In float16, 2,048 + 1 is 2,048."""
+    labels = np.repeat([1, 0, 1, 0], [2500, 500, 1, 1999])
+    predicted = np.repeat([1, 0], [3000, 2000])
+    narrow = points_of(labels.astype(dtype), predicted.astype(dtype))
+    assert narrow == points_of(labels, predicted)
+    assert narrow["PR"] == (2500 / 2501, 2500 / 3000)
+    assert ranking_measures(labels.astype(dtype), -np.arange(5000)) == ranking_measures(labels, -np.arange(5000))
+
+
+def test_decisions_belong_to_cases_by_their_place_and_not_by_an_index():
+    labels, predicted = pd.Series([1, 1, 0], index=[1, 2, 0]), pd.Series([1, 0, 0])
+    assert points_of(labels, predicted) == points_of(labels.to_numpy(), predicted.to_numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
+def test_numbers_of_cases_of_a_narrow_type_do_not_overflow(dtype):
+    assert expected_auprg_of_random_ranking(dtype(20), dtype(100)) == expected_auprg_of_random_ranking(20, 100)
+    with pytest.raises(ValueError, match="n_pos must be a whole number of at least 1, got 0"):
+        expected_auprg_of_random_ranking(0, 3)
+
+
 @pytest.mark.parametrize(("n_pos", "n_neg"), [(1, 1), (3, 2), (2, 7)])
 def test_the_all_positive_classifier_lies_where_each_plot_ends(n_pos, n_neg):
     points = points_of(np.repeat([1, 0], [n_pos, n_neg]), np.ones(n_pos + n_neg, int))
