@@ -20,6 +20,7 @@ from unittest import mock
 
 import pandas as pd
 
+from lib.arff import read_arff
 from lib.arguments import ArgumentError, choice, whole_number
 from lib.files import cache_directory, user_path, write_atomically
 
@@ -90,25 +91,18 @@ def load_fashion_mnist(subset: str = "quick", *, root: str | os.PathLike | None 
         A directory to look in first (``~`` is the home directory): with the four IDX files, compressed (.gz) or not,
         either directly or below FashionMNIST/raw as torchvision lays them out.
 
-    Returns
-    -------
-    train, test : torchvision.datasets.FashionMNIST
-        `data` is one uint8 tensor (n, 28, 28) of grey levels, `targets` an int64 tensor (n,) of classes 0 to 9.
-
     Raises
     ------
     ValueError
         For an unknown subset, a root that is no directory, and a file that is missing beside the others, truncated or
-        altered; the message names it and the way out.
+        altered.
     FileNotFoundError
-        If no place has the data, and the full ones cannot be downloaded; the message names the ways out.
+        If no place has the data, and the full ones cannot be downloaded.
 
     References
     ----------
     Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv 1708.07747; MIT licence.
 
-    Examples
-    --------
     >>> train, test = load_fashion_mnist("quick")
     >>> train.data.shape, train.data.dtype
     (torch.Size([3000, 28, 28]), torch.uint8)
@@ -129,7 +123,7 @@ def load_fashion_mnist(subset: str = "quick", *, root: str | os.PathLike | None 
 
 
 def load_openml(name_or_id: str | int) -> tuple[pd.DataFrame, pd.Series]:
-    """A data set with two classes from OpenML.
+    """A data set with two classes from OpenML: its attributes, and its target by the target's name.
 
     `credit-g` (31) and `diabetes` (37) are shipped in the repository and need no network. Any other is downloaded by
     the openml client into its own cache, and from then on needs no network, also by name.
@@ -145,49 +139,49 @@ def load_openml(name_or_id: str | int) -> tuple[pd.DataFrame, pd.Series]:
     X : pandas.DataFrame of shape (n, n_attributes)
         All columns but the target and those that the data set marks as identifiers or to be ignored. Nominal attributes
         are categorical, with the categories in the data set's own order; numeric ones are int64 if all values are
-        whole numbers, else float64, also where every value is missing.
+        whole numbers, else float64, also where every value is missing; dates are datetime64.
     y : pandas.Series of shape (n,)
-        The data set's target, by its name, with the class labels as the data set has them: categorical where the target
-        is nominal, so for both that are shipped. It has two classes and no missing value.
+        The class labels as the data set has them: categorical where the target is nominal, so for both that are
+        shipped. There are two classes and no missing value.
 
     Raises
     ------
     ValueError
         If `name_or_id` is neither; if there is no such data set; if its target is missing, or has more or fewer than
-        two classes; if its file cannot be read; and if a shipped file is missing or altered.
+        two classes; if its file cannot be read without loss; and if a shipped file is missing or altered.
     FileNotFoundError
-        If the data set is neither shipped nor in the cache and cannot be downloaded; the message names the ways out.
+        If the data set is neither shipped nor in the cache and cannot be downloaded.
 
     References
     ----------
     Vanschoren, van Rijn, Bischl, Torgo, "OpenML: networked science in machine learning", SIGKDD Explorations 15 (2),
     2013. Sources and licences of the two that are shipped: lib/data/openml/README.md.
 
-    Examples
-    --------
     >>> X, y = load_openml("diabetes")
-    >>> X.shape
-    (768, 8)
-    >>> y.value_counts()
-    class
-    tested_negative    500
-    tested_positive    268
-    Name: count, dtype: int64
+    >>> X.shape, y.value_counts().to_dict()
+    ((768, 8), {'tested_negative': 500, 'tested_positive': 268})
     """
     wanted = _name_or_id(name_or_id)
     for name, data_id in OPENML_IDS.items():
         if wanted in (name, data_id):
             content = _read_checked(SHIPPED / "openml" / f"{name}.arff", OPENML_CHECKSUMS[name], RESTORE)
-            return _attributes_and_target(_read_arff(content), "class", f"OpenML data set {name!r} ({data_id})")
+            return _attributes_and_target(read_arff(content), "class", f"OpenML data set {name!r} ({data_id})")
     dataset = _ask_openml(wanted)
     what = f"OpenML data set {dataset.name!r} ({dataset.dataset_id})"
     try:
-        data = _read_arff(Path(dataset.data_file).read_bytes())
+        data = read_arff(Path(dataset.data_file).read_bytes())
     except Exception as error:  # the reader's own, and whatever a broken file makes of its data
-        raise ArgumentError(f"{what} cannot be read ({error}): choose another") from error
-    unused = [*(dataset.ignore_attribute or []), dataset.row_id_attribute]
-    data = data.drop(columns=[name for name in unused if name in data])
+        said = textwrap.shorten(f"{error}", 200)
+        raise ArgumentError(f"{what} cannot be read ({said}): choose another") from error
+    unused = set()
+    for marked in (dataset.row_id_attribute or "", *(dataset.ignore_attribute or [])):
+        # some uploads list several names in one string
+        unused |= {marked} if marked in data else {name.strip() for name in marked.split(",")}
+    data = data.drop(columns=[name for name in data if name in unused])
     return _attributes_and_target(data, dataset.default_target_attribute, what)
+
+
+# Fashion-MNIST: the first place that has the files
 
 
 def _fashion_mnist_cache(subset: str) -> Path:
@@ -206,10 +200,9 @@ def _find_fashion_mnist(subset: str, root: Path | None) -> tuple[Path, dict[str,
             places += [_fashion_mnist_cache(subset)]
         places += [DEBIAN_FASHION_MNIST]
     for place in places:
-        way_out = RESTORE if place == shipped else "remove it, so that it is found elsewhere"
-        files = _find_files(place, checksums, RESTORE if place == shipped else "complete it, or remove the others")
-        if files:
-            return place, {name: _read_idx(path, name, subset, way_out) for name, path in files.items()}
+        if files := _find_files(place, checksums, RESTORE if place == shipped else "complete it, or remove the others"):
+            way_out = RESTORE if place == shipped else "remove it, so that it is found elsewhere"
+            return place, {name: _read_checked(files[name], checksums[name], way_out) for name in files}
     if subset == "quick":
         raise FileNotFoundError(f"the files that ship are missing in {shipped}: restore them from the repository")
     return _download_fashion_mnist(checksums)
@@ -220,11 +213,11 @@ def _find_files(place: Path, names: dict[str, str], way_out: str) -> dict[str, P
     found = {}
     for name in names:
         layouts = (place / _RAW / name, place / _RAW / f"{name}.gz", place / name, place / f"{name}.gz")
-        found[name] = next((path for path in layouts if path.is_file()), None)
-    missing = [name for name, path in found.items() if path is None]
-    if missing and len(missing) < len(found):
+        if path := next((path for path in layouts if path.is_file()), None):
+            found[name] = path
+    if found and (missing := [name for name in names if name not in found]):
         raise ArgumentError(f"{place} lacks {', '.join(missing)} (or .gz): {way_out}")
-    return {} if missing else found
+    return found
 
 
 def _read_checked(path: Path, checksum: str, way_out: str) -> bytes:
@@ -236,23 +229,13 @@ def _read_checked(path: Path, checksum: str, way_out: str) -> bytes:
         raise ArgumentError(f"{path} is {state}: {way_out}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != checksum:
+        for subset, known in FASHION_MNIST_CHECKSUMS.items():
+            if digest == known.get(path.name.removesuffix(".gz")):  # whole, but not what was asked for
+                raise ArgumentError(f"{path} is of subset={subset!r}: ask for that, or take it away there")
         raise ArgumentError(
             f"{path} is truncated or altered: SHA-256 {digest[:12]}... instead of {checksum[:12]}...; {way_out}"
         )
     return content
-
-
-def _read_idx(path: Path, name: str, subset: str, way_out: str) -> bytes:
-    """The checked content of an IDX file; a file of the other subset is called that, and not damaged."""
-    (other,) = FASHION_MNIST_CHECKSUMS.keys() - {subset}
-    try:
-        return _read_checked(path, FASHION_MNIST_CHECKSUMS[subset][name], way_out)
-    except ValueError as error:
-        refusal = error
-    with contextlib.suppress(ValueError):
-        _read_checked(path, FASHION_MNIST_CHECKSUMS[other][name], way_out)
-        refusal = ArgumentError(f"{path} is of subset={other!r}, not {subset!r}: ask for that, or take it away there")
-    raise refusal
 
 
 def _write_all(place: Path, contents: dict[str, bytes]) -> Path:
@@ -281,6 +264,9 @@ def _download_fashion_mnist(checksums: dict[str, str]) -> tuple[Path, dict[str, 
             "in XDG_CACHE_HOME, or install Debian's package dataset-fashion-mnist, or give root=DIRECTORY with the "
             "four IDX files, or use subset='quick'"
         ) from error
+
+
+# OpenML: what the client downloads, as a table
 
 
 def _name_or_id(given: str | int) -> str | int:
@@ -328,30 +314,6 @@ def _openml_id(openml, name: str) -> int:
     with contextlib.suppress(OSError):  # it will have to be asked again
         write_atomically(memory, str(data_id).encode())
     return data_id
-
-
-def _read_arff(content: bytes) -> pd.DataFrame:
-    """The table of an ARFF file, with the types that the file declares."""
-    import arff  # liac-arff, which comes with openml
-
-    text = content.decode()
-    sparse = re.search(r"(?im)^@data\s*(?:\n\s*(?:%.*)?)*\n\s*\{", text)
-    table = arff.loads(text, return_type=arff.LOD if sparse else arff.DENSE)
-    rows = list(table["data"])
-    if sparse:  # what a row does not name is 0, or the first category
-        rest = [kind[0] if isinstance(kind, list) else 0 for _, kind in table["attributes"]]
-        rows = [[row.get(k, value) for k, value in enumerate(rest)] for row in rows]
-    columns = {}
-    for (name, kind), values in zip(table["attributes"], zip(*rows, strict=True), strict=True):
-        if isinstance(kind, list):
-            columns[name] = pd.Categorical(values, kind, ordered=True)
-        elif kind in ("NUMERIC", "REAL", "INTEGER"):
-            column = pd.Series(values, dtype="float64")
-            whole = ((column % 1 == 0) & (column.abs() < 2**53)).all()  # beyond, float64 has no fractions
-            columns[name] = column.astype("int64") if whole else column
-        else:
-            columns[name] = pd.Series(values, dtype="str")
-    return pd.DataFrame(columns)
 
 
 def _attributes_and_target(data: pd.DataFrame, target: str | None, what: str) -> tuple[pd.DataFrame, pd.Series]:

@@ -233,7 +233,7 @@ def test_damaged_cached_file_is_refused_by_name(small_full: Path, own_cache: Pat
 
 
 def test_files_of_the_other_subset_are_not_called_damaged(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is of subset='quick', not 'full': ask for that, or take it away"):
+    with pytest.raises(ValueError, match=r"is of subset='quick': ask for that, or take it away"):
         load_fashion_mnist("full", root=RAW)
 
 
@@ -760,6 +760,23 @@ def test_numeric_columns_are_numbers_even_where_all_values_are_missing(server: O
 def test_numbers_too_large_for_int64_stay_as_they_are(server: OpenMLServer) -> None:
     server.served[5] = Served("dice", arff("x real", "class {a,b}", rows="1e300,a\n2,b"))
     assert load_openml(5)[0]["x"].tolist() == [1e300, 2.0]
+
+
+def test_several_columns_to_be_ignored_may_stand_in_one_string(server: OpenMLServer) -> None:
+    table = arff("number real", "note real", "x real", "class {a,b}", rows="1,5,0.5,a\n2,6,1.5,b")
+    server.served[5] = Served("dice", table, description={"ignore_attribute": "number, note"})
+    assert list(load_openml(5)[0]) == ["x"]
+    table = arff("number real", "note real", "'number,note' real", "class {a,b}", rows="1,5,0.5,a\n2,6,1.5,b")
+    server.served[6] = Served("cards", table, description={"ignore_attribute": "number,note"})
+    assert list(load_openml(6)[0]) == ["number", "note"]
+
+
+def test_dates_and_fractions_among_integers_are_read(server: OpenMLServer) -> None:
+    table = arff("day date yyyy-MM-dd", "n integer", "class {a,b}", rows="2001-04-03,1.5,a\n?,2,b")
+    server.served[5] = Served("dice", table)
+    X, _ = load_openml(5)
+    assert X["day"].tolist() == [pd.Timestamp(2001, 4, 3), pd.NaT]
+    assert X["n"].tolist() == [1.5, 2.0]
 
 
 def test_data_that_cannot_be_read_are_refused(server: OpenMLServer) -> None:
