@@ -85,6 +85,20 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         self.name = name
         self.pos_label = pos_label
 
+    def _validate_plot_params(self, *, ax, name):
+        self.ax_, self.figure_, name = super()._validate_plot_params(ax=ax, name=name)
+        precision_gain, recall_gain, auprg, name = (
+            value if value is None or isinstance(value, list) else [value]
+            for value in (self.precision_gain, self.recall_gain, self.auprg, name)
+        )
+        several_names = name if name is not None and len(name) != 1 else None  # one name is for all curves
+        _check_param_lengths(
+            required={"self.precision_gain": precision_gain, "self.recall_gain": recall_gain},
+            optional={"self.auprg": auprg, "'name' (or self.name)": several_names},
+            class_name=type(self).__name__,
+        )
+        return precision_gain, recall_gain, auprg, name
+
     def plot(
         self,
         ax: Axes | None = None,
@@ -100,42 +114,24 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
     ) -> PrecisionRecallGainDisplay:
         """Plot visualization.
 
+        The other options are those of :meth:`sklearn.metrics.PrecisionRecallDisplay.plot`. The chance level is
+        precision gain 0, where a constant score lies.
+
         Parameters
         ----------
-        ax : Matplotlib Axes, default=None
-            Axes object to plot on. If None, a new figure and axes is created.
-        name : str or list of str, default=None
-            Name for labeling legend entries; by default that of the display.
-        curve_kwargs : dict or list of dict, default=None
-            Keyword arguments for matplotlib's `plot`. For several curves, a list gives each its own and a legend entry;
-            a single dict is for all, with one legend entry that shows the mean area and its standard deviation.
-        plot_chance_level : bool, default=False
-            Whether to plot the chance level: precision gain 0, where a constant score lies.
         plot_f_gain_isometrics : bool, default=False
             Whether to plot lines on which the F-gain is 0.25, 0.5 and 0.75. They are parallel, of slope -beta^2.
         f_gain_beta : float, default=1.0
             The beta of the F-gain, positive and finite.
-        chance_level_kw, f_gain_isometrics_kw : dict, default=None
+        f_gain_isometrics_kw : dict, default=None
             Keyword arguments for matplotlib's `plot` for these lines.
-        despine : bool, default=False
-            Whether to remove the top and right spines from the plot.
 
         Returns
         -------
         PrecisionRecallGainDisplay
             This object.
         """
-        self.ax_, self.figure_, name = self._validate_plot_params(ax=ax, name=name)
-        precision_gain, recall_gain, auprg, name = (
-            value if value is None or isinstance(value, list) else [value]
-            for value in (self.precision_gain, self.recall_gain, self.auprg, name)
-        )
-        several_names = name if name is not None and len(name) != 1 else None  # one name is for all curves
-        _check_param_lengths(
-            required={"self.precision_gain": precision_gain, "self.recall_gain": recall_gain},
-            optional={"self.auprg": auprg, "'name' (or self.name)": several_names},
-            class_name=type(self).__name__,
-        )
+        precision_gain, recall_gain, auprg, name = self._validate_plot_params(ax=ax, name=name)
         auprg, legend_metric = self._get_legend_metric(curve_kwargs, len(precision_gain), auprg)
         curve_kwargs = self._validate_curve_kwargs(
             len(precision_gain),
