@@ -30,6 +30,8 @@ from sklearn.utils.multiclass import type_of_target
 
 from lib.arguments import ArgumentError, check_unmasked, finite_numbers, on_cpu, yes_or_no
 
+Label = float | bool | str  # of the positive class
+
 
 def __getattr__(name: str):
     # the display on first use: it alone needs Matplotlib and what scikit-learn keeps private
@@ -44,7 +46,7 @@ def precision_recall_gain_curve(
     y_true: ArrayLike,
     y_score: ArrayLike,
     *,
-    pos_label: float | bool | str | None = None,
+    pos_label: Label | None = None,
     sample_weight: ArrayLike | None = None,
     drop_intermediate: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,11 +109,7 @@ def precision_recall_gain_curve(
 
 
 def auprg_score(
-    y_true: ArrayLike,
-    y_score: ArrayLike,
-    *,
-    pos_label: float | bool | str | None = None,
-    sample_weight: ArrayLike | None = None,
+    y_true: ArrayLike, y_score: ArrayLike, *, pos_label: Label | None = None, sample_weight: ArrayLike | None = None
 ) -> float:
     """Compute the area under the Precision-Recall-Gain curve, over recall gains from 0 to 1.
 
@@ -136,11 +134,7 @@ def area_of_gains(precision_gain: np.ndarray, recall_gain: np.ndarray) -> float:
 
 
 def precision_recall_gain_hull(
-    y_true: ArrayLike,
-    y_score: ArrayLike,
-    *,
-    pos_label: float | bool | str | None = None,
-    sample_weight: ArrayLike | None = None,
+    y_true: ArrayLike, y_score: ArrayLike, *, pos_label: Label | None = None, sample_weight: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the upper right convex hull of the Precision-Recall-Gain curve.
 
@@ -171,7 +165,7 @@ def f_calibrated_scores(
     y_true: ArrayLike,
     y_score: ArrayLike,
     *,
-    pos_label: float | bool | str | None = None,
+    pos_label: Label | None = None,
     sample_weight: ArrayLike | None = None,
     new_score: ArrayLike | None = None,
 ) -> np.ndarray:
@@ -215,7 +209,7 @@ def fbeta_gain_score(
     y_pred: ArrayLike,
     *,
     beta: float = 1.0,
-    pos_label: float | bool | str = 1,
+    pos_label: Label = 1,
     sample_weight: ArrayLike | None = None,
 ) -> float:
     """Compute the gain of F_beta: the precision gain for beta = 0, the recall gain for beta = infinity.

@@ -23,7 +23,7 @@ from sklearn.utils._plotting import (
 )
 
 from lib.arguments import on_cpu, real_number
-from lib.precision_recall_gain import area_of_gains, precision_recall_gain_curve
+from lib.precision_recall_gain import Label, area_of_gains, precision_recall_gain_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +77,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         *,
         auprg: float | list[float] | None = None,
         name: str | list[str] | None = None,
-        pos_label: float | bool | str | None = None,
+        pos_label: Label | None = None,
     ):
         self.precision_gain = precision_gain
         self.recall_gain = recall_gain
@@ -193,7 +193,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         y: ArrayLike,
         *,
         response_method: str = "auto",
-        pos_label: float | bool | str | None = None,
+        pos_label: Label | None = None,
         name: str | None = None,
         **options,
     ) -> PrecisionRecallGainDisplay:
@@ -215,7 +215,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         *,
         sample_weight: ArrayLike | None = None,
         drop_intermediate: bool = False,
-        pos_label: float | bool | str | None = None,
+        pos_label: Label | None = None,
         name: str | None = None,
         **plot_options,
     ) -> PrecisionRecallGainDisplay:
@@ -244,7 +244,7 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
         sample_weight: ArrayLike | None = None,
         drop_intermediate: bool = True,
         response_method: str = "auto",
-        pos_label: float | bool | str | None = None,
+        pos_label: Label | None = None,
         name: str | list[str] | None = None,
         chance_level_kwargs: dict[str, Any] | None = None,
         f_gain_isometrics_kwargs: dict[str, Any] | None = None,
