@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from numbers import Integral
 
@@ -161,7 +161,7 @@ def simulate(
     n_learners, n_updates = whole_number("n_learners", n_learners), whole_number("n_updates", n_updates)
     k = _group_size(scheme, k, n_learners)
     rank = _ranks(tie_order, n_learners)
-    service_time = real_number("service_time", service_time, at_least=0) or 0  # 0.0 would make floats of Fractions
+    service_time = real_number("service_time", service_time, at_least=0)
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng must be a numpy.random.Generator, got {rng!r}: use numpy.random.default_rng(seed)")
     waits = scheme in ("k-sync", "k-async")  # a learner whose gradient was received reads only after the update
@@ -174,33 +174,35 @@ def simulate(
     read = [0] * n_learners  # the version that each learner is working with
     now, times, learners, read_versions = 0, [], [], []
 
-    def start(starting: Iterable[int], version: int) -> None:
-        for learner in starting:
-            read[learner] = version
-            time = next(times_of[learner], None)
-            if time is None:  # nothing more is recorded: what happens after this moment is not known
-                heapq.heappush(queue, (now, n_learners, learner))
-            else:
-                heapq.heappush(queue, (time if known else now + time, rank[learner], learner))
+    def start(learner: int, version: int) -> None:
+        read[learner] = version
+        time = next(times_of[learner], None)
+        if time is None:  # nothing more is recorded: what happens after this moment is not known
+            heapq.heappush(queue, (now, n_learners, learner))
+        else:
+            heapq.heappush(queue, (time if known else now + time, rank[learner], learner))
 
-    start(range(n_learners), 0)
+    for learner in range(n_learners):
+        start(learner, 0)
     for version in range(1, n_updates + 1):
-        while len(learners) < version * k:
+        complete = version * k
+        while len(learners) < complete:
             finished, order, learner = heapq.heappop(queue)
             if order == n_learners:
                 raise ArgumentError(
                     f"compute_time has too few recorded times: learner {learner + 1} would start another gradient, so "
                     f"only {version - 1} updates are known; record more, or ask for fewer"
                 )
-            now = max(finished, now) + service_time  # the server takes one gradient at a time
+            now = max(now, finished) + service_time if service_time else finished  # the server takes one at a time
             learners.append(learner)
             read_versions.append(read[learner])
-            if not waits and len(learners) < version * k:
-                start([learner], version - 1)
+            if not waits and len(learners) < complete:
+                start(learner, version - 1)
         times.append(float(now))
         if cancels:
             queue.clear()
-        start(range(n_learners) if cancels else learners[-k:] if waits else [learner], version)
+        for learner in range(n_learners) if cancels else learners[-k:] if waits else learners[-1:]:
+            start(learner, version)
     return _log(times, learners, read_versions, k)
 
 
