@@ -168,6 +168,11 @@ def count_saved_bytes(
     DataFrame
         A row for each call of a module that saves something, in order: `layer` and `kind` (str), `saved_bytes` (int).
 
+    Warns
+    -----
+    UserWarning
+        If a layer runs under autocast, whose narrower types do not show without data.
+
     Examples
     --------
     A convolution saves its input (192 numbers of 4 bytes), and ReLU in place its output, where the convolution wrote:
@@ -179,6 +184,12 @@ def count_saved_bytes(
         1   ReLU        16384
     """
     calls = run_without_data(model, input_shape, dtype, _saving, whole_number("batch_size", batch_size))
+    if mixed := dict.fromkeys(call.layer for call in calls.made if call.mixed):
+        warnings.warn(
+            f"autocast changes nothing without data, so that layer {', '.join(mixed)} is counted in the types of its "
+            "input and weights, without the copies that autocast makes: cast the model to count it in another type",
+            stacklevel=2,
+        )
     rows = [(call.layer, call.kind, call.saved_bytes) for call in calls.made if call.saved_bytes]
     return pd.DataFrame(rows, columns=["layer", "kind", "saved_bytes"])
 
@@ -271,6 +282,7 @@ def _saving(calls: Calls) -> Iterator[None]:
 
     def save(x: Tensor) -> Tensor:
         # by their memory and not as tensors: a view, or a second layer that saves the same, keeps nothing more
+        calls.running[-1].mixed |= torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
         storage = x.untyped_storage()  # in the dictionary too: alive, so that no other takes its place
         saved.setdefault(storage._cdata, (storage, calls.running[-1]))
         return x

@@ -42,6 +42,7 @@ class Call:
     biases: int = 0
     macs: int = 0
     saved_bytes: int = 0
+    mixed: bool = False  # whether it ran under autocast
     reads: list[nn.Parameter] = field(default_factory=list)
     uncounted: dict[str, list[str]] = field(default_factory=dict)  # operation without a formula -> parameters it reads
 

@@ -979,6 +979,27 @@ def test_saved_bytes_are_those_of_training_mode_whatever_the_mode():
     assert "Dropout" in set(training["kind"])
 
 
+class InMixedPrecision(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.wide(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.narrow(x)
+
+
+def test_autocast_which_does_not_show_without_data_is_named_with_its_layers():
+    real = bytes_saved_by_a_real_pass(InMixedPrecision(), torch.randn(3, 8))
+    assert real == 3 * 8 * (4 + 2) + 8 * 8 * 2  # two inputs, and a narrower copy of the weights
+    with pytest.warns(UserWarning, match="autocast changes nothing without data, so that layer narrow is counted"):
+        saved = count_saved_bytes(InMixedPrecision(), (8,), batch_size=3)
+    assert saved["saved_bytes"].tolist() == [3 * 8 * 4] * 2
+    with torch.autocast("cpu", torch.bfloat16), pytest.warns(UserWarning, match=r"layer \(model\) is counted"):
+        count_saved_bytes(nn.Linear(8, 8), (8,))
+
+
 def test_backward_hooks_do_not_matter():
     model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True))
     expected = count_saved_bytes(model, (6,))
