@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pypdf
@@ -44,6 +45,35 @@ def test_every_heading_of_every_page_has_its_bookmark(site, book):
                 link.decompose()
             words = re.sub(r"\s+", " ", heading.get_text()).strip()
             assert words in marks or "\\(" in words, f"{page}: {words}"
+
+
+def letters(text: str) -> str:
+    """A text without what parts its words, which a PDF stores as places."""
+    return re.sub(r"\s", "", unicodedata.normalize("NFKC", text))
+
+
+def written_numbers(pages: list[pypdf.PageObject]) -> list[int]:
+    """Numbers on lines without words, but for each page's own, which comes before the others."""
+    lines = [re.findall(r"(?m)^[\d ]*\d[\d ]*$", page.extract_text()) for page in pages]
+    return [int(number) for found in lines for number in " ".join(found).split()[1:]]
+
+
+def test_the_contents_and_the_index_name_the_page_of_every_place(site, book):
+    places = book.named_destinations.items()
+    numbers = {name.lstrip("/"): book.get_destination_page_number(place) + 1 for name, place in places}
+    listed = [page for page, _ in pdf.contents(CONTENTS)] + [pdf.INDEX]
+    starts = [numbers[pdf.anchor(page)] for page in listed]
+    for page, start in zip(listed, starts, strict=True):
+        heading = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser").select_one("article h1")
+        for link in heading.select(".headerlink"):
+            link.decompose()
+        assert letters(heading.get_text()) in letters(book.pages[start - 1].extract_text()), page
+    assert written_numbers(book.pages[1 : starts[0] - 1]) == starts
+    terms = BeautifulSoup((site / "genindex.html").read_text("utf8"), "html.parser").select("td li > a")
+    addresses = [link["href"].partition(".html#") for link in terms]
+    expected = [numbers[pdf.anchor(page, place)] for page, _, place in addresses]
+    assert len(expected) > 40
+    assert sorted(written_numbers(book.pages[starts[-1] - 1 :])) == sorted(expected)
 
 
 def test_links_inside_the_book_lead_to_places_in_it(site, book):

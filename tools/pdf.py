@@ -4,7 +4,8 @@
 
 The pages become one, in the order of the contents: links between them become links inside it, folded proofs and
 solutions stand open, figures that move are their still pictures, code that the pages fold is left out. Chromium prints
-it, with bookmarks and page numbers, in the light colours. Its path is the last line printed.
+it, with bookmarks and page numbers, in the light colours; contents and index get the numbers of the pages that they
+lead to. Its path is the last line printed.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import sync_playwright
-from pypdf import PdfReader, PdfWriter
-from pypdf.generic import NameObject, TextStringObject
+from pypdf import PageObject, PdfReader, PdfWriter
+from pypdf.generic import DictionaryObject, NameObject, StreamObject, TextStringObject
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "_build" / "html"
@@ -35,21 +36,32 @@ LEFT_OUT = (
 )
 MADE = "Made from the pages of the book. Code that the pages fold is not printed; the notebooks hold it."
 STYLE = """
-@page { size: A4; margin: 18mm 16mm 20mm; }
 body { font-size: 10.5pt; }
 article { max-width: none; }
 article > section, .title-page { break-before: page; }
-.title-page { padding-top: 30vh; } .contents li { list-style: none; }
-h1 { font-size: 1.9rem; } h2 { font-size: 1.5rem; } h3 { font-size: 1.2rem; } h4 { font-size: 1.05rem; }
-pre, code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+.title-page { padding-top: 30vh; }
+article > section > section:first-of-type > :is(h1, h2) { margin-top: 0; }
+.contents ul { padding: 0; line-height: 1.45; }
+.contents li { list-style: none; }
+.contents a { display: flex; gap: 0.5em; text-decoration: none; }
+.contents a::after { content: ""; flex: 1; order: 1; border-bottom: 1px dotted #999; margin-bottom: 0.35em; }
+.contents .number { order: 2; width: 1.75em; }
+#genindex li > a[href] { display: inline-block; width: 1.75em; height: 1em; }
+.genindex-jumpbox { display: none; }
+#genindex h2 { font-size: 1.1rem; margin: 0.75rem 0 0.25rem; }
+.bd-article :is(h1, h2, h3, h4, h5) { font-weight: 600; }
+.bd-article h1 { font-size: 1.9rem; } .bd-article h2 { font-size: 1.5rem; }
+.bd-article h3 { font-size: 1.2rem; } .bd-article :is(h4, h5) { font-size: 1.05rem; }
 table.dataframe { font-size: 0.75rem; }
-.cell_output, div.math, mjx-container { overflow: visible !important; }
 mjx-container[display="true"] { font-size: 88%; }
-img { max-height: 135mm; max-width: 120mm !important; object-fit: contain; }
+img { max-height: 190mm; max-width: 120mm !important; object-fit: contain; }
 """
 FOOTER = """<div style="width:100%;font:8px sans-serif;text-align:center;color:#444">
 <span class="pageNumber"></span></div>"""
 READY = "() => MathJax.startup.promise.then(() => document.fonts.ready).then(() => true)"
+SIZE = 9  # points, of the numbers of pages
+FONT = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
+INDEX = "genindex"
 
 
 def contents(toc: dict) -> Iterator[tuple[str, int]]:
@@ -104,7 +116,19 @@ def article_of(site: Path, page: str, depth: int, pages: set[str]) -> str:
     for tag in article.find_all(re.compile(r"^h[1-5]$")):  # the bookmarks nest as the contents do
         tag.name = f"h{int(tag.name[1]) + depth}"
     point_inside(article, site, page, pages)
+    if page == INDEX:
+        make_room(article)
     return f'<section id="{anchor(page)}">{article.decode_contents()}</section>'
+
+
+def make_room(index: Tag) -> None:
+    """Make each link of the index room for the number of the page that it leads to, behind the entry."""
+    for link in index.select("li > a[href]"):
+        if re.fullmatch(r"\[\d+\]", link.get_text()):  # a further page of an entry, behind a comma
+            link.previous_sibling.replace_with(" ")
+        else:
+            link.insert_before(f"{link.get_text()} ")
+        link.clear()
 
 
 def head_of(site: Path, page: str) -> str:
@@ -125,28 +149,53 @@ def head_of(site: Path, page: str) -> str:
 
 def whole_book(site: Path) -> str:
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
-    listed = list(contents(yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))))
+    listed = [*contents(yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))), (INDEX, 0)]
     pages = {page for page, _ in listed}
     sections, entries = [], []
     for page, depth in listed:
         sections.append(article_of(site, page, depth, pages))
         heading = BeautifulSoup(sections[-1], "html.parser").find(re.compile(r"^h[1-6]$")).get_text()
         entries.append(
-            f'<li style="margin-left:{2 * depth}em"><a href="#{anchor(page)}">{html.escape(heading)}</a></li>'
+            f'<li style="margin-left:{2 * depth}em"><a href="#{anchor(page)}">{html.escape(heading)}'
+            '<span class="number"></span></a></li>'
         )
     title = html.escape(config["title"])
     return f"""<!doctype html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">
 <title>{title}</title>{head_of(site, listed[1][0])}<style>{STYLE}</style></head><body>
 <main class="bd-content"><article class="bd-article"><div class="title-page"><p style="font-size:2.4rem">{title}</p>
-<p>{html.escape(config["author"])}, {html.escape(str(config["copyright"]))}</p><p>{MADE}</p></div>
+<p>{html.escape(config["author"])}, {html.escape(str(config["copyright"]))}</p><p>{MADE}</p>
+{config["html"]["extra_footer"]}</div>
 <section class="contents"><h1>Contents</h1><ul>{"".join(entries)}</ul></section>
 {"".join(sections)}</article></main></body></html>"""
 
 
-def name_bookmarks(pdf: Path, headings: list[str]) -> None:
+def write_numbers(writer: PdfWriter, places: dict[str, int]) -> None:
+    """Write at each link of the contents and the index the number of the page that it leads to, counted from 1."""
+    pages = [number for name, number in places.items() if "--" not in name]
+    for number, page in enumerate(writer.pages, 1):
+        if min(pages) <= number < max(pages):  # between the contents and the index, which is the last
+            continue
+        parts = []
+        for link in (annotation.get_object() for annotation in page.get("/Annots", [])):
+            if (name := str(link.get("/Dest", "")).lstrip("/")) in places:
+                left, bottom, right, top = map(float, link["/Rect"])
+                text = str(places[name])
+                if number < min(pages):
+                    left = right - 0.556 * SIZE * len(text)  # digits of Helvetica, to the right
+                parts.append(f"1 0 0 1 {left:.1f} {(bottom + top) / 2 - 0.36 * SIZE:.1f} Tm ({text}) Tj")
+        numbers = PageObject.create_blank_page(width=page.mediabox.width, height=page.mediabox.height)
+        font = DictionaryObject({NameObject(key): NameObject(value) for key, value in FONT.items()})
+        fonts = DictionaryObject({NameObject("/Number"): font})
+        numbers[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+        stream = StreamObject()
+        stream.set_data(f"BT /Number {SIZE} Tf {' '.join(parts)} ET".encode())
+        numbers[NameObject("/Contents")] = stream
+        page.merge_page(numbers)
+
+
+def name_bookmarks(writer: PdfWriter, headings: list[str]) -> None:
     """Chromium repeats the words of headings in its bookmarks; the headings themselves come in the same order."""
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects otherwise
-    writer, names = PdfWriter(clone_from=PdfReader(pdf)), iter(headings)
+    names = iter(headings)
 
     def walk(item) -> None:
         while item is not None:
@@ -158,7 +207,6 @@ def name_bookmarks(pdf: Path, headings: list[str]) -> None:
     walk(writer.root_object["/Outlines"].get_object().get("/First"))
     if (left := list(names)) or not headings:
         raise ValueError(f"headings without a bookmark: {left}")
-    writer.write(pdf)
 
 
 def link_from_pages(site: Path, pdf: Path) -> None:
@@ -187,7 +235,12 @@ def print_book(site: Path, executable: str) -> Path:
             "all => all.map(heading => heading.textContent.trim().replace(/\\s+/g, ' '))"
         )
         browser.close()
-    name_bookmarks(pdf, headings)
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # Chromium counts its objects otherwise
+    reader = PdfReader(pdf)
+    writer, named = PdfWriter(clone_from=reader), reader.named_destinations.items()
+    name_bookmarks(writer, headings)
+    write_numbers(writer, {name.lstrip("/"): reader.get_destination_page_number(place) + 1 for name, place in named})
+    writer.write(pdf)
     source.unlink()
     link_from_pages(site, pdf)
     return pdf
