@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,9 +19,22 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.reader import DESKTOP
+from tools.notebooks import chapters
 
 PROBLEMS = ["bias_variance", "precision_recall_gain", "learning_rate", "layer_counts", "staleness"]
 PLOTLY = "application/vnd.plotly.v1+json"
+NUMBERS = ROOT / "tools" / "lab_extensions" / "book-numbers" / "static" / "numbers.js"
+ROLE = re.compile(r"\{glue:text\}`((\w+)(?::([^`]*))?)`")
+# the text of a notebook as jupyterlab-myst renders it, and what its cells have put out, in the hands of the extension
+SHOW = """([roles, outputs]) => new Promise(resolve => _JUPYTERLAB["book-numbers"].get("./extension").then(factory => {
+  const node = document.createElement("div");
+  const cell = { model: { type: "code", sharedModel: { getOutputs: () => outputs } } };
+  const docRegistry = { addWidgetExtension: (kind, extension) =>
+    extension.createNew({ content: { node, widgets: [{ model: { type: "markdown" } }, cell] } }) };
+  factory().default.activate({ docRegistry });
+  node.innerHTML = `<div class="myst">${roles.map(role => `<span>${role}</span>`).join(" ")}</div>`;
+  setTimeout(() => resolve([...node.querySelectorAll("span")].map(span => span.textContent)), 200);
+}))"""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +92,10 @@ def test_a_chapter_of_every_problem_opens_runs_a_cell_and_is_saved_as_it_was(bro
     page.wait_for_selector(".jp-Notebook .jp-Cell, .jp-Dialog", timeout=120_000)
     assert page.locator(".jp-Dialog").all_text_contents() == []
     page.wait_for_selector(".jp-NotebookPanel [data-status='idle']", timeout=120_000)  # its kernel is ready
+    numbers = quoted(nbformat.read(path, 4))[1]
+    shown = page.locator(".jp-Notebook .myst span[data-shown]")
+    shown.first.wait_for()
+    assert shown.all_text_contents() == numbers[: shown.count()]
     page.locator(".jp-Notebook .jp-Cell").first.click()
     page.keyboard.press("Escape")
     page.keyboard.press("Shift+Enter")
@@ -87,6 +106,29 @@ def test_a_chapter_of_every_problem_opens_runs_a_cell_and_is_saved_as_it_was(bro
     assert page.locator(".jp-Dialog").all_text_contents() == []
     assert (path.read_bytes(), path.with_suffix(".md").read_bytes()) == before
     page.context.close()
+
+
+def quoted(notebook) -> tuple[list[str], list[str]]:
+    """Each glued number of a notebook's text as its role says it, and as Python formats it."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    glued = [output for output in outputs if "scrapbook" in output.get("metadata", {})]
+    values = {o.metadata.scrapbook.name: ast.literal_eval("".join(*o.data.values())) for o in glued}
+    uses = [use for cell in notebook.cells if cell.cell_type == "markdown" for use in ROLE.findall(cell.source)]
+    return [role for role, _, _ in uses], [format(values[name], spec) for _, name, spec in uses]
+
+
+def test_the_numbers_of_every_text_are_shown_as_python_formats_them(browser):
+    page = browser.new_page()
+    page.add_script_tag(path=NUMBERS)
+    seen = 0
+    for text in chapters():
+        notebook = nbformat.read(text.with_suffix(".ipynb"), 4)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        roles, numbers = quoted(notebook)
+        assert page.evaluate(SHOW, [roles, outputs]) == numbers, text
+        seen += len(numbers)
+    assert seen > 500
+    page.close()
 
 
 def test_a_figure_moves_once_the_pointer_comes_and_the_saved_file_keeps_its_still_picture(browser, lab, folder):

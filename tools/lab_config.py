@@ -27,3 +27,5 @@ lab.FileContentsManager.pre_save_hook = store_what_a_rerun_stores
 # the introduction, rendered: it says what there is and where to start
 lab.LabApp.default_url = "/lab/tree/book/intro.ipynb"
 lab.LabServerApp.app_settings_dir = lab.LabApp.app_settings_dir = str(TOOLS / "lab_settings")
+# numbers in the text, where jupyterlab-myst shows {glue:text}
+lab.LabServerApp.extra_labextensions_path = lab.LabApp.extra_labextensions_path = [str(TOOLS / "lab_extensions")]
