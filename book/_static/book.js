@@ -36,6 +36,33 @@
   addEventListener("resize", () => { clearTimeout(later); later = setTimeout(mark, 200); });
   document.addEventListener("toggle", mark, true);
 
+  // the contents mark the section that is read, also on the way up: the theme marks a heading only as it comes into view
+  const sections = [...document.querySelectorAll("#pst-page-toc-nav a[href^='#']")]
+    .map((link) => [link, document.getElementById(decodeURIComponent(link.hash.slice(1)))]).filter(([, place]) => place);
+  let chosen = -Infinity;  // when a link was followed: its section stays marked, also where the page cannot scroll so far
+  const markSection = () => {
+    if (performance.now() < chosen + 1000) return;
+    const read = sections.findLast(([, place]) => place.getBoundingClientRect().top < 0.3 * innerHeight)?.[0];
+    for (const [link] of sections) {
+      link.classList.toggle("active", link === read);
+      if (link === read) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+    for (const entry of document.querySelectorAll("#pst-page-toc-nav .toc-entry")) {
+      entry.classList.toggle("active", entry.contains(read ?? null));
+    }
+  };
+  if (sections.length) {
+    addEventListener("hashchange", () => { chosen = performance.now(); });
+    let waiting = false;
+    addEventListener("scroll", () => {
+      if (waiting) return;
+      waiting = true;
+      // after the theme, which looks in the same frame
+      requestAnimationFrame(() => setTimeout(() => { waiting = false; markSection(); }));
+    }, { passive: true });
+  }
+
   // on paper: the light colours, every picture
   let theme;
   addEventListener("beforeprint", () => {
@@ -50,7 +77,21 @@
 
   // a result of a search carries the words along
   const results = document.getElementById("search-results");
+  if (results && location.protocol === "file:") {
+    DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+    const why = "These pages were opened from files, and a browser lets no page read another file: so the results are "
+      + "titles without excerpts. Served by a web server they have both, for example after python3 -m http.server in this folder.";
+    results.before(Object.assign(document.createElement("p"), { className: "no-excerpts", textContent: why }));
+  }
   if (results) {
+    // an excerpt is of the text, not of buttons and code; what an entry of the index marks is empty, its section is not
+    Search.htmlToText = (html, anchor) => {
+      const page = new DOMParser().parseFromString(html, "text/html");
+      for (const part of page.querySelectorAll(".headerlink, .onlyprint, script, style, .cell_input")) part.remove();
+      const place = anchor ? page.querySelector(`article ${anchor}`) : null;
+      const found = place?.textContent.trim() ? place : place?.parentElement ?? page.querySelector("article");
+      return (found ?? page.body).textContent.trim().replace(/\s+/g, " ");
+    };
     const asked = new URLSearchParams(location.search).get("q") ?? "";
     new MutationObserver(() => {
       for (const link of results.querySelectorAll("a[href]:not([href*='highlight='], [href*='#'])")) {
