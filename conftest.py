@@ -23,6 +23,7 @@ SECONDS = ROOT / "tests" / "seconds.json"
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--record-seconds", action="store_true", help="store how long each file took, for the next order")
+    parser.addoption("--site", help="look at these pages (say _build/html, of make book) instead of building the book")
 
 
 def pytest_configure(config) -> None:

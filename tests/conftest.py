@@ -42,8 +42,10 @@ def build(source: Path, output: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory, worker_id) -> Path:
+def site(pytestconfig, tmp_path_factory, worker_id) -> Path:
     """The folder of the book's HTML, shared by the processes of one test run."""
+    if built := pytestconfig.getoption("--site"):
+        return Path(built).resolve()
     folder = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Figures that move, with mouse, finger and keyboard; and what a page weighs before anyone touches one."""
+"""Figures that move, with mouse, finger and keyboard; and how soon a page can be read before anyone touches one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from PIL import Image
 from tests.reader import DESKTOP, PHONE, READY, Reader
 
 ALIVE = ".plotly-offline.alive"
-MOST_BYTES = 1_000_000  # of a page and all it loads, packed, before a figure is touched
 LINE = {"offline": False, "latency": 150, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 1.6e6 / 8}
 LONGEST = 5.0  # seconds until text and formulas can be read on this line
 SHOWN = """plot => plot.data.filter(trace => trace.visible !== false && trace.visible !== "legendonly")
@@ -145,24 +144,12 @@ def test_on_paper_and_without_scripts_a_figure_that_moves_is_a_described_picture
     assert picture.is_visible() and len(picture.get_attribute("alt").split()) > 5
 
 
-def test_no_page_weighs_more_than_a_megabyte_before_a_figure_is_touched(browser, address, names):
-    heavy = {}
-    for name in names:
-        reader = Reader(browser, address, PHONE)
-        line, bytes_ = reader.context.new_cdp_session(reader.page), []
-        line.send("Network.enable")
-        line.on("Network.loadingFinished", lambda done, bytes_=bytes_: bytes_.append(done["encodedDataLength"]))
-        reader.open(name).wait_for_load_state("networkidle")
-        reader.close()
-        if sum(bytes_) > MOST_BYTES:
-            heavy[name] = sum(bytes_)
-    assert heavy == {}
-
-
 def test_text_and_formulas_can_be_read_soon_on_a_slow_line(browser, address, names):
     slow = {}
     for name in [name for name in names if name.endswith("1_answers.html")] + ["book/intro.html"]:
-        seconds = min(reading_time(browser, address, name) for _ in range(2))  # of two: the machine may be busy
+        seconds = reading_time(browser, address, name)
+        if seconds > LONGEST:  # the machine may have been busy
+            seconds = reading_time(browser, address, name)
         if seconds > LONGEST:
             slow[name] = seconds
     assert slow == {}
