@@ -52,6 +52,9 @@ PALE_CODE = """least => {
 LEAST_CONTRAST = 4.5
 MOST_BYTES = 1_000_000  # of a page and all it loads, packed, before a figure is touched
 SMALLEST_TEXT = 11  # pixels
+STILL = """() => Promise.race([  // until what slides away is gone
+  Promise.allSettled(document.getAnimations().map(moves => moves.finished)),
+  new Promise(enough => setTimeout(enough, 350))])"""
 SMALL_TEXT = """smallest => [...document.querySelectorAll("article *")].filter(element =>
     [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.textContent.trim()) &&
     element.checkVisibility() && !element.closest("svg, mjx-container, sup, sub, script, style"))
@@ -105,6 +108,7 @@ def on_screen(reader: Reader, screens: list[dict[str, int]], rules: dict) -> lis
     page, faults = reader.page, []
     for screen in screens:
         page.set_viewport_size(screen)
+        page.evaluate(STILL)
         for _ in range(10):  # until the page has marked again what scrolls
             if not (silent := page.evaluate(SCROLLS_IN_SILENCE)):
                 break

@@ -13,6 +13,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from tests.conftest import ROOT
+from tests.test_book import parse
 from tools import pdf
 
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text("utf8"))
@@ -39,11 +40,9 @@ def titles(outline: list) -> list[str]:
 def test_every_heading_of_every_page_has_its_bookmark(site, book):
     marks = titles(book.outline)
     for page, _ in pdf.contents(CONTENTS):
-        article = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser").select_one("article")
-        for heading in article.select("h1, h2"):
-            for link in heading.select(".headerlink"):
-                link.decompose()
-            words = re.sub(r"\s+", " ", heading.get_text()).strip()
+        for heading in parse(site / f"{page}.html").select("article :is(h1, h2)"):
+            texts = [text for text in heading.strings if not text.find_parent(class_="headerlink")]
+            words = re.sub(r"\s+", " ", "".join(texts)).strip()
             assert words in marks or "\\(" in words, f"{page}: {words}"
 
 
@@ -99,12 +98,9 @@ def test_what_the_pages_fold_or_move_stands_open_and_still(site):
     for page, depth in pdf.contents(CONTENTS):
         article = BeautifulSoup(pdf.article_of(site, page, depth, pages), "html.parser")
         assert not article.select("details:not([open]), script")
-        shown = BeautifulSoup((site / f"{page}.html").read_text("utf8"), "html.parser").select(
-            "article .cell_output img"
-        )
-        assert len(article.select(".cell_output img")) >= len(shown) - len(
-            [i for i in shown if i.find_parent("details")]
-        )
+        shown = parse(site / f"{page}.html").select("article .cell_output img")
+        folded = [image for image in shown if image.find_parent("details")]
+        assert len(article.select(".cell_output img")) >= len(shown) - len(folded)
 
 
 def test_the_pages_link_to_it(printed):
