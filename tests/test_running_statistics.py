@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
-from lib.experiments import plan, train_unit
+from lib.experiments import plan, stored_bounds, train_unit
 from lib.learning_rates import LearningRateBounds, mean_by_samples
 from tests import test_experiments
+from tests.conftest import ROOT
 from tests.test_experiments import TinyNetwork, units
 from tools import record_running_statistics as tool
 
@@ -34,3 +38,11 @@ def test_at_the_end_of_each_stage_the_training_itself_is_evaluated(tiny, monkeyp
     moved = {name for name, value in fitted.state_dict().items() if not value.equal(before[name])}
     assert moved == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
+
+
+def test_what_is_stored_is_of_the_unit_that_the_page_trains():
+    stored = json.loads(tool.TO.read_text("utf8"))
+    (unit,) = plan("batch-growth", "quick", stored_bounds("quick", ROOT / "book" / "results"), [0])
+    assert stored["unit"] == unit.id
+    assert [row["batch_size"] for row in stored["stages"]] == [32, 64, 128, 256, 512]
+    assert re.fullmatch("[0-9a-f]{40}", stored["provenance"]["git_commit"]) and stored["provenance"]["git_clean"]
