@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ExponentialLR, LinearLR, LRScheduler
+from torch.optim.lr_scheduler import ExponentialLR, LinearLR
 
 from lib.arguments import ArgumentError, choice, real_number, whole_number
 from lib.prediction import Images
-from lib.training import Settings, make_scheduler, train
+from lib.schedules import scheduled_learning_rates as scheduled_learning_rates
+from lib.training import Settings, train
 
 
 def learning_rate_ramp(
@@ -38,15 +38,13 @@ def learning_rate_ramp(
 
     Parameters
     ----------
-    model, train_data
+    model, train_data, device
         See `train`.
     lr_start, lr_end : float
-        Learning rate of the first and of the last iteration.
+        Learning rate of the first and of the last iteration, at least the second.
     iterations, batch_size : int
     spacing : {"log", "linear"}
         Equal ratios from one iteration to the next, or equal differences as in the paper.
-    device
-        See `train`.
     **settings
         More of `lib.training.Settings`.
 
@@ -54,11 +52,6 @@ def learning_rate_ramp(
     -------
     DataFrame
         One row an iteration: iteration, learning_rate, train_loss, train_accuracy; it ends early if the loss diverges.
-
-    Raises
-    ------
-    ArgumentError
-        For an unknown spacing, fewer than 2 iterations, no batch, or rates that do not rise.
 
     References
     ----------
@@ -106,15 +99,11 @@ def select_bounds(history: pd.DataFrame, *, tolerance: float = 0.05) -> Learning
     tolerance : float
         As a fraction of the whole fall, in (0, 1).
 
-    Returns
-    -------
-    LearningRateBounds
-
     Raises
     ------
     ArgumentError
-        If columns are missing, a rate is not positive, there are fewer than 3 candidates, the curve does not fall (by
-        more than 10 % of its first loss), or only one candidate trains.
+        If a rate is not positive, there are fewer than 3 candidates, the curve does not fall by more than 10 % of its
+        first loss, or only one candidate trains.
 
     Examples
     --------
@@ -183,72 +172,13 @@ def _final_loss(rows: pd.DataFrame) -> float:
     return loss if math.isfinite(loss) else math.inf
 
 
-def scheduled_learning_rates(
-    iterations: int,
-    schedule: Mapping | Callable[[Optimizer], LRScheduler] | None = None,
-    *,
-    learning_rate: float = 0.1,
-) -> np.ndarray:
-    """The learning rate of every iteration that `train` would make, found without training.
-
-    Parameters
-    ----------
-    iterations : int
-    schedule, learning_rate
-        See `lib.training.make_scheduler`, which gets an SGD optimizer without momentum.
-
-    Returns
-    -------
-    array (iterations,)
-
-    Raises
-    ------
-    ArgumentError
-        For fewer than 1 iteration.
-
-    Examples
-    --------
-    >>> from torch.optim.lr_scheduler import StepLR
-    >>> scheduled_learning_rates(4, partial(StepLR, step_size=2, gamma=0.5), learning_rate=1.0)
-    array([1. , 1. , 0.5, 0.5])
-    """
-    iterations = whole_number("iterations", iterations)
-    learning_rate = real_number("learning_rate", learning_rate, above=0)
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], learning_rate)
-    scheduler = make_scheduler(schedule, optimizer)
-    rates = []
-    for _ in range(iterations):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if scheduler:
-            scheduler.step()
-    return np.array(rates)
-
-
 def mean_by_samples(history: pd.DataFrame, ends: Sequence[float], column: str = "train_loss") -> pd.Series:
     """Means of a column of a history over bins of samples seen, every sample with the same weight.
 
-    Parameters
-    ----------
-    history : DataFrame
-        Of `train`, or thinned as in a stored result. A row counts to the bin in which it ends.
-    ends : sequence of float
-        Samples seen at the end of each bin, rising; the first bin begins with the training. What comes after the last
-        is left out.
-    column : str
+    The history is that of one `train`, or thinned as in a stored result; a row counts to the bin in which it ends.
+    `ends` are the samples seen at the end of each bin, rising; the first bin begins with the training, and what comes
+    after the last is left out. The means are indexed by the ends of those bins that have a row with a value (not NaN).
 
-    Returns
-    -------
-    Series
-        Indexed by the ends of those bins that have a row with a value (rows without one, NaN, do not count).
-
-    Raises
-    ------
-    ArgumentError
-        If the ends do not rise, the history has no such column, or its rows are out of order or of several runs.
-
-    Examples
-    --------
     >>> rows = pd.DataFrame({"samples_seen": [10, 20, 50], "train_loss": [3.0, 2.0, 1.0]})
     >>> mean_by_samples(rows, [20, 50]).tolist()
     [2.5, 1.0]

@@ -53,16 +53,17 @@ def predict(
 ) -> Tensor:
     """Class scores before the softmax, float32 (n, classes), in evaluation mode; each module's mode is restored."""
     check_images("data", data)
+    check_model(model)
     device = torch.device(device) if device is not None else default_device()
     precision = precision or choose_precision(device)
-    with evaluation_mode(model):
+    with evaluation_mode(model), _named_images("data", data):
         return torch.cat([class_scores(model, part, precision) for part in data.data.to(device).split(batch_size)])
 
 
 def evaluate(model: nn.Module, data: Images, **settings: object) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy (fraction) in evaluation mode; settings are those of `predict`."""
     scores = predict(model, data, **settings)
-    _check_classes(data.targets, scores)
+    _check_classes(scores, data)
     targets = data.targets.to(scores.device)
     return F.cross_entropy(scores, targets).item(), (scores.argmax(1) == targets).double().mean().item()
 
@@ -99,40 +100,38 @@ def check_images(name: str, images: Images) -> None:
         raise ArgumentError(f"{name}.targets must be classes from 0, not {targets.min()}: leave such images out")
 
 
-def check_weights(model: nn.Module) -> None:
-    """Raise ArgumentError for a model whose weights cannot be trained."""
-    parameters = list(model.parameters())
-    if any(isinstance(parameter, nn.parameter.UninitializedParameter) for parameter in parameters):
+def check_model(model: nn.Module, *, trainable: bool = False) -> None:
+    """Raise ArgumentError for what is no model with weights, or has none that can be trained."""
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(isinstance(tensor, nn.parameter.UninitializedTensorMixin) for tensor in tensors):
         raise ArgumentError("model has lazy layers without weights yet: call it on a batch of images first")
-    if not any(parameter.requires_grad for parameter in parameters):
+    if any(tensor.is_meta for tensor in tensors):
+        raise ArgumentError("model is on the meta device, without numbers: make it on another one, or fill it")
+    if trainable and not any(parameter.requires_grad for parameter in model.parameters()):
         raise ArgumentError("model has no weights to train: none has requires_grad")
-    others = {str(parameter.dtype) for parameter in parameters} - {"torch.float32"}
-    if others:
+    others = {str(parameter.dtype) for parameter in model.parameters()} - {"torch.float32"}
+    if trainable and others:
         raise ArgumentError(f"model has weights of {', '.join(sorted(others))}: make them float32 (model.float())")
 
 
 @torch.no_grad()
-def check_scores(model: nn.Module, data: Images, targets: list[Tensor], precision: Precision, *, alone: bool) -> None:
-    """Raise ArgumentError if the scores of two images are nothing that cross-entropy takes for these targets.
+def check_scores(model: nn.Module, data: dict[str, Images], precision: Precision, *, alone: bool) -> None:
+    """Raise ArgumentError if the scores of two images are nothing that cross-entropy takes for the classes of the data.
 
     The model is left as it is, and so are the random numbers. `alone`: some part of a batch is a single image, which
     batch normalisation of one value a channel cannot normalise.
     """
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        with evaluation_mode(model):
-            outputs = _outputs(model, data.data[:2].to(device), precision)
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[1] < 2:
-            got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise ArgumentError(
-                f"model must return class scores, a tensor (n, classes) with at least 2 classes, and returns {got} "
-                "for 2 images"
-            )
-        for values in targets:
-            _check_classes(values, outputs)
+        for name, images in data.items():
+            with evaluation_mode(model), _named_images(name, images):
+                outputs = _outputs(model, images.data[:2].to(device), precision)
+            _check_classes(outputs, images)
         if alone:
             try:
-                _outputs(copy.deepcopy(model), data.data[:1].to(device), precision)
+                _outputs(copy.deepcopy(model), data["train_data"].data[:1].to(device), precision)
             except ValueError as error:
                 raise ArgumentError(
                     f"batch_sizes leave a part of one image, which this model cannot normalise ({error}): take "
@@ -140,10 +139,29 @@ def check_scores(model: nn.Module, data: Images, targets: list[Tensor], precisio
                 ) from error
 
 
-def _check_classes(targets: Tensor, scores: Tensor) -> None:
-    """Raise ArgumentError for a target that has no score."""
-    if targets.max() >= scores.shape[1]:
+@contextlib.contextmanager
+def _named_images(name: str, images: Images) -> Iterator[None]:
+    """Say of a model that cannot compute images, of three channels or another size, what it got."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        shape = ", ".join(map(str, images.data.shape[1:]))
         raise ArgumentError(
-            f"the model gives {scores.shape[1]} class scores, but the targets hold the class {targets.max()} "
+            f"model cannot compute the images of {name}, which it gets as float32 (n, 1, {shape}): {error}"
+        ) from error
+
+
+def _check_classes(scores: object, images: Images) -> None:
+    """Raise ArgumentError for what are no scores of classes, or too few for the targets."""
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < 2:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise ArgumentError(
+            f"model must return class scores, a tensor (n, classes) with at least 2 classes, and returns {got}"
+        )
+    if images.targets.max() >= scores.shape[1]:
+        raise ArgumentError(
+            f"the model gives {scores.shape[1]} class scores, but the targets hold the class {images.targets.max()} "
             "(classes count from 0): give it as many outputs as there are classes"
         )

@@ -21,26 +21,17 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer, lr_scheduler
 from tqdm import tqdm
 
 from lib.arguments import ArgumentError, check_unmasked, choice, real_number, whole_number, yes_or_no
 from lib.checkpoints import check_loadable, load_checkpoint, save_checkpoint
 from lib.devices import PRECISIONS, Precision, choose_precision, default_device, random_state, seeded, set_random_state
 from lib.files import check_writable, user_path
-from lib.prediction import Images, check_images, check_scores, check_weights, class_scores, evaluate
+from lib.prediction import Images, check_images, check_model, check_scores, class_scores, evaluate
+from lib.schedules import Schedule, check_schedule, make_scheduler
 
-HISTORY_COLUMNS = (
-    "iteration",
-    "samples_seen",
-    "epoch",
-    "learning_rate",
-    "batch_size",
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-)
+MEASURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+HISTORY_COLUMNS = ("iteration", "samples_seen", "epoch", "learning_rate", "batch_size", *MEASURES)
 READ_EVERY = 50  # iterations between two readings of the losses from a GPU
 _PLAIN = (bool, int, float, str, list, dict)  # of a scheduler's state, what tells it from another
 
@@ -49,22 +40,17 @@ _PLAIN = (bool, int, float, str, list, dict)  # of a scheduler's state, what tel
 class Settings:
     """Everything that is chosen about a training: the same settings, model and data give the same run.
 
-    Bit for bit that holds on one machine with one number of threads.
+    Bit for bit that holds on one machine with one number of threads. ArgumentError for a value that makes no sense.
 
     A batch larger than `micro_batch_size` is computed in parts of so many images, each part's mean loss weighted by its
     share of the batch, so that memory does not grow with the batch. Without batch normalisation this is the full batch
     to rounding. With it, each part is normalised by its own statistics, which is ghost batch normalisation (Hoffer,
     Hubara, Soudry 2017, arXiv 1705.08741), and the running statistics move once for each part.
-
-    Raises
-    ------
-    ArgumentError
-        For a value that makes no sense.
     """
 
     batch_sizes: Sequence[int]  # the batch size of every iteration; its length is the number of iterations
     learning_rate: float  # of torch.optim.SGD; the schedule may set another
-    schedule: Mapping | Callable[[Optimizer], lr_scheduler.LRScheduler] | None = None  # see `make_scheduler`
+    schedule: Schedule | None = None  # of the learning rate, see `lib.schedules.make_scheduler`
     momentum: float = 0.0  # of torch.optim.SGD, throughout
     weight_decay: float = 0.0  # of torch.optim.SGD
     seed: int = 0  # of the order of the images and of the model's dropout, not of its initial weights
@@ -109,24 +95,15 @@ class Settings:
 class TrainingRun:
     """What `train` returns; the model itself is trained in place.
 
-    Attributes
-    ----------
-    history : DataFrame, one row an iteration
-        Columns: iteration (from 1), samples_seen, epoch (samples_seen / training images), learning_rate and batch_size
-        of that step, train_loss (mean cross-entropy of the batch, nats) and train_accuracy (fraction) before the step,
-        test_loss and test_accuracy after it where the model was evaluated, else NaN.
-    diverged : bool
-        Whether a non-finite loss ended the run; its last row holds that loss, and the weights are of no use.
-    seconds, images_per_second : float
-        Wall-clock seconds, all resumed parts together, and training images a second with evaluations left out.
-    precision : Precision
-    device : str
+    The history has one row an iteration: iteration (from 1), samples_seen, epoch (samples_seen / training images),
+    learning_rate and batch_size of that step, train_loss (mean cross-entropy of the batch, nats) and train_accuracy
+    (fraction) before the step, test_loss and test_accuracy after it where the model was evaluated, else NaN.
     """
 
     history: pd.DataFrame
-    diverged: bool
-    seconds: float
-    images_per_second: float
+    diverged: bool  # whether a non-finite loss ended it; the last row holds that loss, and the weights are of no use
+    seconds: float  # wall-clock, all resumed parts together
+    images_per_second: float  # of training, evaluations left out
     precision: Precision
     device: str
 
@@ -145,8 +122,7 @@ def train(
 ) -> TrainingRun:
     """Train a classifier in place by stochastic gradient descent on cross-entropy.
 
-    The images of an epoch come in a random order without replacement; a batch may span two epochs. The same seed, model
-    and settings give the same run, bit for bit, on one machine with one number of threads.
+    The images of an epoch come in a random order without replacement; a batch may span two epochs.
 
     Parameters
     ----------
@@ -155,7 +131,7 @@ def train(
         that are in evaluation mode while the model as a whole is in training mode stay so: a frozen batch normalisation
         keeps its statistics.
     train_data, test_data : Images
-        See `Images`. Without test data (None) nothing is evaluated.
+        Without test data (None) nothing is evaluated.
     settings : Settings
     device : torch.device or str, optional
         Default: `default_device()`.
@@ -163,23 +139,16 @@ def train(
         Saved there every `checkpoint_every` iterations, every `evaluate_every` samples (so that large batches lose
         little), and at the end. If it exists, the run resumes from it, and `model` must hold the initial weights as at
         the start. Schedules are told apart by class and plain settings, not by the functions in them.
-    description : str
-        Label of the progress bar.
-    progress : bool or "lines", optional
-        Default: a progress bar if the error stream is a terminal. "lines": a line a minute instead of a bar.
-
-    Returns
-    -------
-    TrainingRun
+    description, progress
+        Label of the progress bar, and whether there is one; default: if the error stream is a terminal. "lines": a line
+        a minute instead, for a log.
 
     Raises
     ------
-    ArgumentError
-        For an argument that makes no sense, and a model that cannot be trained on these images.
-    CheckpointError
-        For a checkpoint that is torn, of another format, or of another run, or that could not be loaded again.
-    OSError
-        If nothing can be written where the checkpoint should go: before the first step.
+    ArgumentError, CheckpointError, OSError
+        Before the first step: for an argument that makes no sense, and a model that cannot be trained on these images;
+        for a checkpoint that is torn, of another format, or of another run, or that could not be loaded again; and if
+        nothing can be written where it should go.
     """
     checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
     training = Training(model, train_data, test_data, settings, device)
@@ -211,7 +180,9 @@ class Training:
         data = {"train_data": train_data} | ({} if test_data is None else {"test_data": test_data})
         for name, images in data.items():
             check_images(name, images)
-        check_weights(model)
+        check_model(model, trainable=True)
+        if settings.schedule is not None:
+            check_schedule(len(settings.batch_sizes), settings.schedule, settings.learning_rate, settings.momentum)
         self.settings, self.model, self.test_data = settings, model, test_data
         self.device = torch.device(device) if device is not None else default_device()
         self.precision = choose_precision(self.device, settings.precision, channels_last=settings.channels_last)
@@ -223,13 +194,12 @@ class Training:
         if not model.training:
             model.train()  # else what is in evaluation mode within it was frozen on purpose
         alone = any(size % settings.micro_batch_size == 1 or size == 1 for size in set(settings.batch_sizes))
-        check_scores(model, train_data, [images.targets for images in data.values()], self.precision, alone=alone)
+        check_scores(model, data, self.precision, alone=alone)
         self.optimizer = torch.optim.SGD(
             model.parameters(), settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay
         )
         self.scheduler = make_scheduler(settings.schedule, self.optimizer)
         if self.scheduler:
-            check_momentum(self.scheduler, settings.momentum)
             plain = {k: v for k, v in self.scheduler.state_dict().items() if isinstance(v, _PLAIN)}
             self.identity["schedule"] = f"{type(self.scheduler).__name__} {plain}"
         self.order = _ShuffledOrder(len(self.images), settings.seed)
@@ -283,9 +253,8 @@ class Training:
             self._read()
         if not self.diverged:
             self.optimizer.step()
-            if self.scheduler:
+            if self.scheduler and len(self.history) < len(self.settings.batch_sizes):  # a schedule may end with it
                 self.scheduler.step()
-                check_momentum(self.scheduler, self.settings.momentum)
         self.training_seconds += time.perf_counter() - begin
 
     def _accumulate_gradient(self, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -353,7 +322,14 @@ class Training:
         what = {"total": total, "initial": self.samples_seen, "unit": "images", "desc": description or None}
         if progress == "lines":
             shape = "{desc}: {n:,} of {total:,} images, {rate_fmt}, {remaining} left{postfix}"
-            return tqdm(**what, file=_Lines(), mininterval=60, maxinterval=math.inf, miniters=1, bar_format=shape)
+            return tqdm(
+                **what,
+                file=Lines(partial(print, flush=True)),
+                mininterval=60,
+                maxinterval=math.inf,
+                miniters=1,
+                bar_format=shape,
+            )
         return tqdm(**what, disable=None if progress is None else not progress)
 
     def show(self, bar: tqdm, batch_size: int) -> None:
@@ -376,57 +352,15 @@ class Training:
         )
 
 
-def make_scheduler(
-    schedule: Mapping | Callable[[Optimizer], lr_scheduler.LRScheduler] | None, optimizer: Optimizer
-) -> lr_scheduler.LRScheduler | None:
-    """The scheduler of an optimizer, which is stepped after every iteration.
+class Lines:
+    """Where text goes that is to be read in a log: line by line to a function."""
 
-    Parameters
-    ----------
-    schedule : mapping, callable or None
-        The name of one of torch's schedulers and its arguments, such as {"name": "StepLR", "step_size": 10}; or what
-        makes a scheduler from an optimizer; None for a constant rate.
-    optimizer : Optimizer
-
-    Raises
-    ------
-    ArgumentError
-        For an unknown name, and for ReduceLROnPlateau, which waits for a loss.
-    """
-    if schedule is None:
-        return None
-    if isinstance(schedule, Mapping):
-        name = schedule.get("name")
-        if not isinstance(getattr(lr_scheduler, str(name), None), type):
-            raise ArgumentError(f"schedule must name a class of torch.optim.lr_scheduler, got the name {name!r}")
-        schedule = partial(getattr(lr_scheduler, name), **{k: v for k, v in schedule.items() if k != "name"})
-    scheduler = schedule(optimizer)
-    if getattr(scheduler, "optimizer", None) is not optimizer:  # a forgotten return would leave the rate as it is
-        raise ArgumentError(f"schedule must return a scheduler of the optimizer that it is given, got {scheduler!r}")
-    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-        raise ArgumentError(
-            "schedule: ReduceLROnPlateau needs a loss at every step, and here a schedule knows the iteration only; "
-            "take one such as MultiStepLR, or train in parts"
-        )
-    return scheduler
-
-
-def check_momentum(scheduler: lr_scheduler.LRScheduler, momentum: float) -> None:
-    """Raise ArgumentError for a schedule that changes the momentum, which is a setting: nothing would show it."""
-    group = scheduler.optimizer.param_groups[0]
-    if group["momentum"] != momentum or getattr(scheduler, "cycle_momentum", False):
-        raise ArgumentError(
-            f"schedule: {type(scheduler).__name__} would change the momentum from the {momentum:g} that is asked for: "
-            "give it cycle_momentum=False"
-        )
-
-
-class _Lines:
-    """Where a progress bar goes that is to be read in a log: its states as lines of the output."""
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self.say = say
 
     def write(self, text: str) -> None:
         if text.strip():
-            print(text.strip(), flush=True)
+            self.say(text.strip())
 
     def flush(self) -> None:
         pass

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ConstantLR, CyclicLR, LambdaLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
 
 from lib.arguments import ArgumentError
 from lib.checkpoints import CheckpointError
+from lib.inception import SmallInception
+from lib.learning_rates import scheduled_learning_rates
 from lib.prediction import evaluate, predict
 from tests.small_trainings import convolutional, images, linear, one_thread, same_weights, short  # noqa: F401
 
@@ -99,15 +101,70 @@ def test_schedule_that_changes_the_momentum_is_refused(schedule: object, momentu
         short(linear(), images(40), schedule=schedule, momentum=momentum)
 
 
-def test_schedule_that_changes_the_momentum_later_is_refused_when_it_does() -> None:
+def test_schedule_that_changes_the_momentum_later_is_refused_before_the_training() -> None:
     class Late(LambdaLR):
         def step(self, *arguments: object) -> None:
             super().step(*arguments)
             if self.last_epoch == 3:
                 self.optimizer.param_groups[0]["momentum"] = 0.7
 
+    model = linear()
     with pytest.raises(ArgumentError, match=r"Late would change the momentum from the 0\.5"):
-        short(linear(), images(40), schedule=partial(Late, lr_lambda=lambda step: 1.0), momentum=0.5)
+        short(model, images(40), schedule=partial(Late, lr_lambda=lambda step: 1.0), momentum=0.5)
+    assert same_weights(model, linear())
+
+
+RATES = [0.1, 0.2, 0.3, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "named"),
+    [
+        (partial(OneCycleLR, max_lr=0.1, total_steps=5, cycle_momentum=False), "OneCycleLR ends after 6 of 7"),
+        ({"name": "OneCycleLR", "max_lr": 0.1, "total_steps": 4, "cycle_momentum": False}, "OneCycleLR ends after 5"),
+        ({"name": "OneCycleLR", "max_lr": 1, "epochs": 2, "steps_per_epoch": 2, "cycle_momentum": False}, "after 5 of"),
+        (partial(LambdaLR, lr_lambda=lambda step: RATES[step]), "LambdaLR ends after 5 of 7 iterations .list index"),
+        (partial(LambdaLR, lr_lambda=dict(enumerate(RATES)).__getitem__), "LambdaLR ends after 5 of 7"),
+        (
+            lambda optimizer: SequentialLR(
+                optimizer,
+                [ConstantLR(optimizer), OneCycleLR(optimizer, 0.1, total_steps=2, cycle_momentum=False)],
+                milestones=[2],
+            ),
+            "SequentialLR ends after 5 of 7",
+        ),
+    ],
+)
+def test_schedule_that_ends_before_the_training_is_refused_before_it(schedule: object, named: str) -> None:
+    model = linear()
+    with pytest.raises(ArgumentError, match=f"schedule: .*{named}.*make it as long as the training"):
+        short(model, images(40), schedule=schedule, batch_sizes=[16] * 7)
+    assert same_weights(model, linear())
+    with pytest.raises(ArgumentError, match=named):
+        scheduled_learning_rates(7, schedule)
+
+
+def test_schedule_that_ends_with_the_training_is_taken() -> None:
+    history = short(
+        linear(), images(40), schedule=partial(LambdaLR, lr_lambda=lambda step: RATES[step]), batch_sizes=[16] * 5
+    ).history
+    np.testing.assert_allclose(history["learning_rate"], 0.1 * np.array(RATES))
+    steps = {"total_steps": 5, "max_lr": 0.1, "cycle_momentum": False}
+    assert len(short(linear(), images(40), schedule=partial(OneCycleLR, **steps), batch_sizes=[16] * 5).history) == 5
+
+
+def test_schedule_with_a_state_of_its_own_trains_as_if_nobody_had_looked_ahead() -> None:
+    class Counting:
+        calls = 0
+
+        def __call__(self, step: int) -> float:
+            self.calls += 1
+            return 1 / self.calls
+
+    history = short(
+        linear(), images(40), schedule=partial(LambdaLR, lr_lambda=Counting()), batch_sizes=[16] * 4
+    ).history
+    np.testing.assert_allclose(history["learning_rate"], 0.1 / np.arange(1, 5))
 
 
 @pytest.mark.parametrize("schedule", [ReduceLROnPlateau, {"name": "ReduceLROnPlateau", "patience": 3}])
@@ -188,6 +245,63 @@ def frozen() -> nn.Module:
 def test_model_that_cannot_be_trained_is_refused_in_one_sentence(model: nn.Module, named: str) -> None:
     with pytest.raises(ArgumentError, match=named):
         short(model, images(40))
+
+
+def coloured() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(32, 4))
+
+
+@pytest.mark.parametrize("look", [short, predict, evaluate])
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (coloured(), r"model cannot compute the images of (train_)?data, .* \(n, 1, 6, 6\): .*3 channels"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(37, 4)), r"model cannot compute the images of .*\(n, 1, 6, 6\)"),
+        (SmallInception(), r"model cannot compute the images of .*\(n, 1, 6, 6\): x must have shape \(n, 1, 28, 28\)"),
+        (linear().to("meta"), "model is on the meta device, without numbers"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(36, 4, device="meta")), "model is on the meta device"),
+        (lambda images: images.flatten(1)[:, :4], r"model must be a torch\.nn\.Module, not function"),
+        (partial(nn.functional.relu), "model must be a torch.nn.Module, not partial"),
+        (nn.Linear, "model must be a torch.nn.Module, not type"),
+        (None, "model must be a torch.nn.Module, not NoneType"),
+    ],
+)
+def test_model_that_these_images_do_not_fit_or_that_is_none_is_refused_by_name(
+    look: Callable, model: object, named: str
+) -> None:
+    with pytest.raises(ArgumentError, match=named):
+        look(model, images(40))
+
+
+@pytest.mark.parametrize("look", [short, predict, evaluate])
+@pytest.mark.parametrize("shape", [(40, 1, 6, 6), (40, 3, 6, 6), (40, 6, 6, 3), (40, 36)])
+def test_images_with_channels_are_refused_by_name(look: Callable, shape: tuple[int, ...]) -> None:
+    data = SimpleNamespace(data=torch.zeros(shape, dtype=torch.uint8), targets=torch.zeros(40).long())
+    with pytest.raises(ArgumentError, match=r"data\.data must be a uint8 tensor \(n, height, width\)"):
+        look(linear(), data)
+
+
+def test_test_data_that_the_model_cannot_compute_are_refused_before_the_training() -> None:
+    other = SimpleNamespace(data=torch.zeros(40, 7, 7, dtype=torch.uint8), targets=torch.zeros(40).long())
+    model = linear()
+    with pytest.raises(ArgumentError, match=r"model cannot compute the images of test_data, .* \(n, 1, 7, 7\)"):
+        short(model, images(40), other)
+    assert same_weights(model, linear())
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (last_layer(1), r"returns \(40, 1\)"),  # its cross-entropy would be 0, its accuracy that of class 0
+        (Wrapped(lambda scores: scores[:, :1]), r"returns \(40, 1\)"),
+        (Wrapped(lambda scores: scores.sum(1)), r"returns \(40,\)"),
+        (Wrapped(lambda scores: scores[:, :, None]), r"returns \(40, 4, 1\)"),
+    ],
+)
+def test_scores_that_are_none_of_classes_are_not_evaluated(model: nn.Module, named: str) -> None:
+    data = SimpleNamespace(data=images(40).data, targets=torch.zeros(40, dtype=torch.int64))
+    with pytest.raises(ArgumentError, match=f"must return class scores.*{named}"):
+        evaluate(model, data)
 
 
 def test_look_at_the_scores_changes_neither_the_training_nor_the_random_numbers() -> None:
