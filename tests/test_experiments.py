@@ -41,6 +41,7 @@ from lib.experiments import (
     load_results,
     paired_differences,
     plan,
+    provenance,
     read_result,
     run,
     run_unit,
@@ -370,7 +371,7 @@ def test_killed_unit_is_interrupted_then_resumes_to_the_same_result(tmp_path: Pa
     unit = plan("lr-range")[4].id
 
     def state() -> pd.Series:
-        return status("quick", **tiny).set_index("unit").loc[unit]
+        return status("quick", precision="bfloat16", **tiny).set_index("unit").loc[unit]
 
     assert state()["state"] == "left"
     child = start_one_unit(tmp_path)
@@ -710,6 +711,29 @@ def test_history_that_is_not_that_of_the_settings_is_refused(column: str, change
         validate_result(result)
 
 
+@pytest.mark.parametrize("name", ["clr-full-seed0", "lr-decay-quick-seed0", "lr-range-quick-seed0-lr4.64e-03"])
+@pytest.mark.parametrize("column", ["epoch", "learning_rate"])
+@pytest.mark.parametrize("row", [0, 7, -1])
+@pytest.mark.parametrize("factor", [1.001, 0.5, 10.0])
+def test_altered_epoch_or_learning_rate_of_a_history_is_refused(
+    name: str, column: str, row: int, factor: float
+) -> None:
+    (path, *_) = RESULTS.glob(f"{name}-*.json")
+    result = json.loads(path.read_text())
+    result["history"][column][row] *= factor
+    with pytest.raises(ValueError, match=f"{column} in history is not that of the settings"):
+        validate_result(result)
+
+
+@pytest.mark.parametrize("column", ["epoch", "learning_rate"])
+def test_epochs_and_rates_that_are_all_altered_alike_are_refused(column: str) -> None:
+    (path,) = RESULTS.glob("clr-full-seed0-*.json")
+    result = json.loads(path.read_text())
+    result["history"][column] = [2 * value for value in result["history"][column]]
+    with pytest.raises(ValueError, match=r"not that of the settings|in summary is .* but the history says"):
+        validate_result(result)
+
+
 def test_torn_result_is_refused_by_name_and_found_by_status(
     stored: dict, tiny: dict, capsys: pytest.CaptureFixture
 ) -> None:
@@ -773,6 +797,13 @@ def test_auto_runs_in_what_the_machine_gains_from_and_names_it_so(tiny: dict, fl
     assert load_results("lr-range", "quick", tiny["directory"])[0]["unit"] == result["unit"]
 
 
+def test_status_is_of_what_this_machine_would_run(tiny: dict, float32_machine: None) -> None:
+    assert status("quick", **tiny)["unit"].iloc[0] == plan("lr-range", precision="float32")[0].id
+    run("all", "quick", **tiny)
+    table = status("quick", **tiny)
+    assert len(table) == 13 and (table["state"] == "done").all()
+
+
 def test_one_more_seed_on_a_machine_that_chooses_otherwise(
     tiny: dict, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bfloat16_machine: None
 ) -> None:
@@ -832,8 +863,8 @@ def test_git_state_tells_changed_from_clean_and_never_names_a_repository_of_some
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def state(file: Path) -> dict:
-        units.git_state.cache_clear()
-        return units.git_state(file)
+        provenance.git_state.cache_clear()
+        return provenance.git_state(file)
 
     code = tmp_path / "lib" / "code.py"
     installed = tmp_path / ".venv" / "site-packages" / "code.py"
@@ -853,7 +884,7 @@ def test_git_state_tells_changed_from_clean_and_never_names_a_repository_of_some
     assert state(code)["git_clean"] is True  # results are not what made the result
     (tmp_path / "other.py").write_text("2")
     assert state(code)["git_clean"] is False
-    units.git_state.cache_clear()
+    provenance.git_state.cache_clear()
 
 
 # ------------------------------------------------------------------ the command line
@@ -963,7 +994,7 @@ def test_status_estimates_hours_from_the_measured_speed(tiny: dict) -> None:
     run_unit(plan("lr-range")[0], **tiny)
     path = next(tiny["directory"].iterdir())
     computed_otherwise(path, wall_seconds=64.0)  # 6,400 samples at 100 a second
-    table = status("quick", **tiny)
+    table = status("quick", precision="bfloat16", **tiny)
     assert table["hours_left"].sum() == pytest.approx((9 * 6400 + 3 * 3200) / 100 / 3600)
 
 

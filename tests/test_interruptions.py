@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 from lib import training
-from lib.experiments import plan, read_result, units
+from lib.experiments import plan, read_result, status, units
 from lib.experiments.__main__ import main
 from tests.test_experiments import arguments_for, make_tiny, tiny  # noqa: F401
 
@@ -117,3 +118,45 @@ def test_interrupted_command_says_so_in_one_line_and_the_same_command_resumes(
     assert ": resuming at " in first and first.endswith(" of 192,000 samples\n")
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=60)
+
+
+def with_a_tiny_network(unit: object, directory: Path, checkpoints: Path, **options: object) -> dict | None:
+    """What a worker process does: it has to make the network tiny itself."""
+    make_tiny(range_samples=64 * 3000)
+    return RUN_UNIT(unit, directory, checkpoints, **options)
+
+
+TWO_JOBS = """
+    from lib.experiments import units
+    from tests.test_interruptions import with_a_tiny_network
+    units.run_unit = with_a_tiny_network
+"""
+
+
+def processes_of(session: int) -> list[int]:
+    """Those that still run, of all that a command has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
+            found += [int(path.parent.name)] * (int(own) == session and state != "Z")
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are counted in /proc")
+def test_interrupted_jobs_say_so_in_one_line_and_lose_nothing(tiny: dict) -> None:  # noqa: F811
+    command = [sys.executable, "-c", textwrap.dedent(TWO_JOBS) + textwrap.dedent(COMMAND)]
+    command += ["run", "lr-range", "--jobs", "2", *arguments_for(tiny)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    child = subprocess.Popen(command, cwd=ROOT, **pipes)
+    while len(saved := list(tiny["checkpoints"].glob("*.pt"))) < 2 and child.poll() is None:
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
+    shown, errors = child.communicate(timeout=60)
+    assert (child.returncode, errors) == (130, "interrupted; the same command resumes\n")
+    assert "Traceback" not in shown
+    assert processes_of(child.pid) == []
+    make_tiny(range_samples=64 * 3000)
+    table = status("quick", **tiny).set_index("unit")
+    assert table.loc[[path.stem for path in saved], "state"].tolist() == ["interrupted"] * 2
+    assert table["seen"].between(0, 1, inclusive="left").all() and (table["seen"] > 0).sum() == 2

@@ -23,7 +23,7 @@ from lib.datasets import TrainTest, load_fashion_mnist
 from lib.devices import choose_precision, default_device, seeded
 from lib.experiments import PROFILES, plan, run_unit, stored_bounds, units
 from lib.experiments.plan import ARMS
-from lib.experiments.units import device_name
+from lib.experiments.provenance import device_name
 from lib.inception import SmallInception
 from lib.training import Settings, Training, TrainingRun, train
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from lib.devices import PRECISIONS
 from lib.experiments.plan import CANDIDATES, EXPERIMENTS, PROFILES
-from lib.experiments.results import MissingResults, Results
+from lib.experiments.results import MissingResults
 from lib.experiments.status import status
 from lib.experiments.units import run
 from lib.files import user_path
@@ -30,33 +30,21 @@ INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    chosen = vars(_parser().parse_args(arguments))
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     try:
-        if options.command == "list":
-            _print_list()
-        elif options.command == "status":
-            Results(options.results)  # a folder that is not there looks like lost work
-            for profile in [options.profile] if options.profile else PROFILES:
-                places = {"directory": options.results, "checkpoints": options.checkpoints}
-                _print_status(profile, status(profile, precision=options.precision, **places))
-        else:
-            run(
-                options.name,
-                options.profile,
-                options.results,
-                options.seeds,
-                fresh=options.fresh,
-                precision=options.precision,
-                micro_batch_size=options.micro_batch_size,
-                checkpoints=options.checkpoints,
-                jobs=options.jobs,
-                threads=options.threads,
-                cluster=options.cluster,
-            )
+        match chosen.pop("command"):
+            case "list":
+                _print_list()
+            case "status":
+                profile = chosen.pop("profile")
+                for name in [profile] if profile else PROFILES:
+                    _print_status(name, status(name, **chosen))
+            case "run":
+                run(**chosen)
         sys.stdout.flush()
     except KeyboardInterrupt as interruption:
-        print(f"{interruption or 'interrupted'}; the same command resumes", file=sys.stderr)
+        print(f"{str(interruption) or 'interrupted'}; the same command resumes", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,25 +60,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the experiments and their size")
     run_parser = commands.add_parser("run", help="run what is not finished; interrupted units resume")
-    names = f"{', '.join(EXPERIMENTS)}, or all"
-    run_parser.add_argument("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help=names)
-    run_parser.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
-    run_parser.add_argument("--fresh", action="store_true", help="forget results and checkpoints of these units first")
-    run_parser.add_argument(
-        "--micro-batch-size", type=int, default=256, help="images that batch normalisation sees at once (default: 256)"
-    )
-    run_parser.add_argument(
-        "--jobs", type=_at_least_one, default=1, help="units at a time, which share the threads (default: 1)"
-    )
-    run_parser.add_argument("--threads", type=_at_least_one, help="of each unit (default: all, shared by the jobs)")
-    run_parser.add_argument("--cluster", help="tcp://host:port of a Dask scheduler, or local:4 for four workers here")
+    add = run_parser.add_argument
+    add("name", choices=[*EXPERIMENTS, "all"], metavar="NAME", help=f"{', '.join(EXPERIMENTS)}, or all")
+    add("--seeds", type=int, nargs="+", help="default: the profile's")
+    add("--fresh", action="store_true", help="forget results and checkpoints of these units first")
+    add("--micro-batch-size", type=int, default=256, help="images that batch normalisation sees at once (default: 256)")
+    add("--jobs", type=_at_least_one, default=1, help="units at a time, which share the threads (default: 1)")
+    add("--threads", type=_at_least_one, help="of each unit (default: all, shared by the jobs)")
+    add("--cluster", help="tcp://host:port of a Dask scheduler, or local:4 for four workers here")
     status_parser = commands.add_parser("status", help="what is done, running and left, and the estimated hours")
     here = CHECKOUT / "book" / "results" if (CHECKOUT / "_config.yml").is_file() else None
+    results = {"default": here, "help": "directory (default: book/results)"} if here else {"required": True}
     for subparser, default in ((run_parser, "quick"), (status_parser, None)):
         subparser.add_argument("--profile", choices=PROFILES, default=default, help=f"default: {default or 'both'}")
         subparser.add_argument("--precision", choices=PRECISIONS, default="auto")
-        help_text = "directory (default: book/results)" if here else "directory"
-        subparser.add_argument("--results", type=user_path, default=here, required=here is None, help=help_text)
+        subparser.add_argument("--results", dest="directory", type=user_path, **results)
         subparser.add_argument("--checkpoints", type=user_path, help="directory (default: in the user's cache)")
     return parser
 

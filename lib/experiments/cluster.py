@@ -16,14 +16,17 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from lib.arguments import ArgumentError, whole_number
 from lib.datasets import load_fashion_mnist
+from lib.experiments.places import Place, checkpoint_directory
 from lib.experiments.plan import PROFILES, Unit
 from lib.experiments.results import read_result
-from lib.experiments.units import checkpoint_directory, run_unit, saved_samples
+from lib.experiments.units import run_unit
 from lib.files import write_atomically
+from lib.training import Lines
 
 LOG = logging.getLogger("lib.experiments")
 TOPIC = "experiments"  # under which workers tell the driver what becomes of their units
@@ -40,21 +43,11 @@ def run_on_cluster(
 ) -> list[dict | None]:
     """The results of units that are trained on a cluster, as `run_unit` returns them.
 
-    Parameters
-    ----------
-    units : sequence of Unit
-    directory, checkpoints : path
-        Of the results and checkpoints, on this machine or shared with the workers.
-    address : str
-        "tcp://host:port" of a Dask scheduler, or "local:4" for four workers on this machine.
-    threads : int, optional
-        Of each unit; default: one.
+    `address` is "tcp://host:port" of a Dask scheduler, or "local:4" for four workers on this machine; `directory` and
+    `checkpoints` are on this machine, or shared with the workers; `threads` are those of each unit, by default one.
 
-    Raises
-    ------
-    ClusterError
-        If there is no such scheduler, a worker cannot be used (without this library or the data, or with several
-        threads), or the cluster is gone: the same command resumes.
+    ClusterError if there is no such scheduler, a worker cannot be used (without this library or the data, or with
+    several threads), or the cluster is gone: the same command resumes.
     """
     try:
         from distributed import as_completed
@@ -67,32 +60,30 @@ def run_on_cluster(
     with _connect(address) as client:
         shared = inspect_workers(client, units, directory, checkpoints)
         client.subscribe_topic(TOPIC, lambda event: LOG.info("%s", event[1]))
-        places = (directory, checkpoints) if shared else (None, None)
-        with _bringing_back(client, units, checkpoints, unless=shared):
+        with contextlib.nullcontext() if shared else _bringing_back(client, units, checkpoints):
             futures = {}
-            for unit in units:
-                saved = None if shared else _read(checkpoints / f"{unit.id}.pt")
-                futures[client.submit(_on_worker, unit, *places, saved, threads or 1, pure=False)] = unit
+            for place, unit in ((Place(unit.id, directory, checkpoints), unit) for unit in units):
+                where = (directory, checkpoints) if shared else _read(place.checkpoint)
+                futures[client.submit(_on_worker, unit, where, threads or 1, pure=False)] = place
             for future in as_completed(futures):
-                unit = futures[future]
+                place = futures[future]
                 try:
-                    results[unit.id] = _store(unit, future.result(), directory, checkpoints)
+                    results[place.unit] = _store(place, future.result())
                 except Exception as error:  # the others go on
-                    failed[unit.id] = error
+                    failed[place.unit] = error
     if failed:
         raise ClusterError(_explain(failed, address, len(units)))
     return [results[unit.id] for unit in units]
 
 
-def _store(unit: Unit, content: bytes | None, directory: Path, checkpoints: Path) -> dict | None:
+def _store(place: Place, content: bytes | None) -> dict | None:
     """The result that a worker gave back, stored where it is not yet; it needs no checkpoint any more."""
     if content is None:
         return None
-    path = directory / f"{unit.id}.json"
-    if _read(path) != content:
-        write_atomically(path, content)
-    (checkpoints / f"{unit.id}.pt").unlink(missing_ok=True)
-    return read_result(path)
+    if _read(place.result) != content:
+        write_atomically(place.result, content)
+    place.clear()
+    return read_result(place.result)
 
 
 def _explain(failed: dict[str, Exception], address: str, n_units: int) -> str:
@@ -152,20 +143,15 @@ def inspect_workers(client: object, units: Sequence[Unit], directory: Path, chec
     for worker, found in seen.items():
         if isinstance(found, Exception):
             raise ClusterError(f"worker {worker} cannot train: {type(found).__name__}: {found}")
-    threads = {worker: n for worker, n in client.nthreads().items() if n > 1}
-    if threads:  # torch's random numbers belong to a process: two units in one would disturb each other
-        raise ClusterError(
-            f"worker {next(iter(threads))} runs {next(iter(threads.values()))} tasks at a time in one process: start "
-            "workers with --nthreads 1, and more of them (--nworkers)"
-        )
+    for worker, threads in client.nthreads().items():
+        if threads > 1:  # torch's random numbers belong to a process: two units in one would disturb each other
+            raise ClusterError(
+                f"worker {worker} runs {threads} tasks at a time in one process: start workers with --nthreads 1, and "
+                "more of them (--nworkers)"
+            )
     shared = all(seen.values())
-    LOG.info(
-        "%d workers, %s",
-        len(seen),
-        "which share the directories of results and checkpoints"
-        if shared
-        else "which do not share the directories of results and checkpoints: both are brought back here",
-    )
+    do, back = ("share", "") if shared else ("do not share", ": both are brought back here")
+    LOG.info("%d workers, which %s the directories of results and checkpoints%s", len(seen), do, back)
     return shared
 
 
@@ -175,78 +161,64 @@ def _look(profile: str, marks: Sequence[Path]) -> bool:
     return all(mark.exists() for mark in marks)
 
 
-def _on_worker(
-    unit: Unit, directory: Path | None, checkpoints: Path | None, saved: bytes | None, threads: int
-) -> bytes | None:
-    """Train a unit on a worker, telling the driver; the bytes of its result, None if another process is at it."""
+def _on_worker(unit: Unit, where: tuple[Path, Path] | bytes | None, threads: int) -> bytes | None:
+    """Train a unit on a worker, telling the driver; the bytes of its result, None if another process is at it.
+
+    `where`: the driver's directories if they are shared, else its checkpoint of the unit, if there is one.
+    """
     from distributed import get_worker
 
-    place = checkpoint_directory().parent / "cluster"  # of this machine, where nothing is shared
-    results, checkpoints = directory or place, checkpoints or place
-    checkpoint = checkpoints / f"{unit.id}.pt"
-    if saved is not None and not (checkpoint.exists() or (results / f"{unit.id}.json").exists()):
-        write_atomically(checkpoint, saved)  # from another machine, which may be gone
-    with contextlib.redirect_stdout(_ToDriver(get_worker())):
-        if run_unit(unit, results, checkpoints, threads=threads, verbose=True, progress="lines") is None:
+    shared = isinstance(where, tuple)
+    directories = where if shared else (_cache(), _cache())
+    place = Place(unit.id, *directories)
+    if not shared and where and not (place.checkpoint.exists() or place.result.exists()):
+        write_atomically(place.checkpoint, where)  # from another machine, which may be gone
+    with contextlib.redirect_stdout(Lines(partial(get_worker().log_event, TOPIC))):  # which the driver logs
+        if run_unit(unit, *directories, threads=threads, verbose=True, progress="lines") is None:
             return None
-    stored = results / f"{unit.id}.json"
-    content = stored.read_bytes()
-    if directory is None:
-        stored.unlink()
+    content = place.result.read_bytes()
+    if not shared:
+        place.result.unlink()
     return content
 
 
-class _ToDriver:
-    """What a worker prints becomes an event that the driver logs."""
-
-    def __init__(self, worker: object) -> None:
-        self.worker = worker
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            self.worker.log_event(TOPIC, text.strip())
-
-    def flush(self) -> None:
-        pass
-
-
 @contextlib.contextmanager
-def _bringing_back(client: object, units: Sequence[Unit], checkpoints: Path, *, unless: bool) -> Iterator[None]:
-    """Meanwhile fetch new checkpoints from the workers, now and then, and once more at the end."""
-    stop, wanted = threading.Event(), {unit.id: saved_samples(checkpoints / f"{unit.id}.pt")[0] for unit in units}
-
-    def fetch() -> None:
-        answers = client.run(_newer_checkpoints, wanted, on_error="ignore")
-        for name, (seen, content) in (item for answer in answers.values() for item in answer.items()):
-            if seen > wanted[name]:
-                write_atomically(checkpoints / f"{name}.pt", content)
-                wanted[name] = seen
+def _bringing_back(client: object, units: Sequence[Unit], checkpoints: Path) -> Iterator[None]:
+    """Meanwhile fetch new checkpoints from workers that share no directory, now and then."""
+    here = {unit.id: Place(unit.id, checkpoints, checkpoints) for unit in units}
+    stop, known = threading.Event(), {unit: place.saved().seen for unit, place in here.items()}
 
     def visit() -> None:
         while not stop.wait(FETCH_EVERY):
             with contextlib.suppress(Exception):  # a worker or the scheduler is away: next time
-                fetch()
+                for found in client.run(_newer_checkpoints, known, on_error="ignore").values():
+                    for unit, (seen, content) in found.items():
+                        if seen > known[unit]:
+                            write_atomically(here[unit].checkpoint, content)
+                            known[unit] = seen
 
     visitor = threading.Thread(target=visit, daemon=True)
-    if not unless:
-        visitor.start()
+    visitor.start()
     try:
         yield
     finally:
         stop.set()
-        if not unless:
-            visitor.join()
+        visitor.join()
 
 
-def _newer_checkpoints(wanted: dict[str, int]) -> dict[str, tuple[int, bytes]]:
-    """On a worker: the checkpoints of this machine that are further on, with the samples that they have seen."""
-    place, found = checkpoint_directory().parent / "cluster", {}
-    for name, known in wanted.items():
-        path = place / f"{name}.pt"
-        content = _read(path)
-        if content is not None and (seen := saved_samples(path)[0]) > known:
-            found[name] = seen, content
+def _newer_checkpoints(known: dict[str, int]) -> dict[str, tuple[int, bytes]]:
+    """On a worker: the checkpoints of this machine that have seen more samples than the driver knows of."""
+    found = {}
+    for place in (Place(unit, _cache(), _cache()) for unit in known):
+        content = _read(place.checkpoint)
+        if content is not None and (seen := place.saved().seen) > known[place.unit]:
+            found[place.unit] = seen, content
     return found
+
+
+def _cache() -> Path:
+    """Where a machine that shares no directory with the driver keeps results and checkpoints."""
+    return checkpoint_directory().parent / "cluster"
 
 
 def _read(path: Path) -> bytes | None:

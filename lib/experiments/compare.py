@@ -1,4 +1,9 @@
-"""Comparisons of finished experiments, seed by seed: differences, intervals, p-values corrected for their number."""
+"""Comparisons of finished experiments, seed by seed: differences, intervals, p-values corrected for their number.
+
+What is compared are groups: a mapping of labels to results of one profile, as from `load_results`, one of a seed in
+each group. ValueError for groups that mix profiles, precisions or kinds of device; ArgumentError, which is one too, for
+an unknown label, two results of one seed in a group, or a quantity that a result does not have.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +26,11 @@ FEW = ("no seed in common", "one seed: no verdict")
 def holm(p: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
     """p-values corrected for how many there are: the k-th smallest of n times n - k + 1, none below one before it.
 
-    The chance of even one false finding among all of them then stays below the level.
+    The chance of even one false finding among all of them then stays below the level. NaN, where nothing was tested,
+    stays NaN and is not counted.
 
-    Parameters
-    ----------
-    p : Series or array (n,)
-        NaN, where nothing was tested, stays NaN and is not counted.
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
 
-    References
-    ----------
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
-
-    Examples
-    --------
     >>> holm(np.array([0.04, 0.01])).tolist()
     [0.04, 0.02]
     """
@@ -58,7 +55,6 @@ def paired_differences(
     Parameters
     ----------
     groups : mapping of label to results
-        Finished units of one profile, as from `load_results`; in each group one of a seed.
     pairs : str or sequence of (label, reference)
         Which to compare; a label alone is the reference of all others.
     quantities : str or sequence of str
@@ -73,13 +69,6 @@ def paired_differences(
         differences), low and high (ends of the interval, which is of this comparison alone), p (two-sided, of the
         paired t-test), p_holm (see `holm`; over all rows of this table), NaN for fewer than two seeds; and verdict, by
         p_holm: "higher", "lower", "not separable", "one seed: no verdict", or "no seed in common".
-
-    Raises
-    ------
-    ArgumentError
-        For an unknown label, two results of one seed in a group, or a result without such a quantity.
-    ValueError
-        If the results mix profiles, precisions or kinds of device.
     """
     _check_groups(groups, across_precisions)
     quantities = [quantities] if isinstance(quantities, str) else list(quantities)
@@ -98,25 +87,10 @@ def paired_differences(
 
 
 def stage_means(groups: Groups, column: str = "train_loss") -> pd.DataFrame:
-    """Means over the samples of each stage of batch-growth and lr-decay (see `stages`).
+    """Means over the samples of each stage of batch-growth and lr-decay (see `stages`), of any precisions.
 
-    Parameters
-    ----------
-    groups : mapping of label to results
-        See `paired_differences`.
-    column : str
-        Of a history: train_loss or train_accuracy.
-
-    Returns
-    -------
-    DataFrame, one row a stage, one column a label and seed
-        The index is the batch size that batch-growth has in the stage. A row of the thinned history counts to the
-        stage in which it ends.
-
-    Raises
-    ------
-    ArgumentError, ValueError
-        As `paired_differences`.
+    `column` is that of a history. Returns a DataFrame, one row a stage, one column a label and seed; its index is the
+    batch size that batch-growth has in the stage. A row of the thinned history counts to the stage in which it ends.
     """
     batches, ends = _stage_ends(_check_groups(groups, across_precisions=True))
     means = {
@@ -128,19 +102,11 @@ def stage_means(groups: Groups, column: str = "train_loss") -> pd.DataFrame:
 
 
 def stage_differences(groups: Groups, group: str, reference: str, column: str = "train_loss") -> pd.DataFrame:
-    """Stage by stage, a mean of one group less that of another, seed by seed.
+    """Stage by stage, a mean of one group less that of another, over the seeds that both have.
 
-    Returns
-    -------
-    DataFrame, one row a stage
-        value and reference_value (means over the seeds that both have), then the columns of `paired_differences`, with
-        Holm's correction over the stages. A stage in which both are the same training has no p, is not counted among
-        the comparisons, and has the verdict "the same".
-
-    Raises
-    ------
-    ArgumentError, ValueError
-        As `paired_differences`, and if the two have no seed in common.
+    Returns a DataFrame, one row a stage: value and reference_value (the two means), then the columns of
+    `paired_differences`, with Holm's correction over the stages. A stage in which both are the same training has no p,
+    is not counted among the comparisons, and has the verdict "the same".
     """
     ((label, other),) = _pairs([(group, reference)], groups)
     chosen = {name: groups[name] for name in (label, other)}
@@ -161,24 +127,9 @@ def stage_differences(groups: Groups, group: str, reference: str, column: str = 
 def common_stage_means(trainings: Mapping[str, dict], column: str = "train_loss") -> pd.DataFrame:
     """Means over those samples of each stage that all of a few trainings have seen, also of one without stages.
 
-    It holds arms against a training that changes neither rate nor batch and may be shorter.
-
-    Parameters
-    ----------
-    trainings : mapping of label to result
-        Of one profile and one seed.
-    column : str
-        See `stage_means`.
-
-    Returns
-    -------
-    DataFrame, one row a stage, one column a label
-        Up to the end of the shortest training, by which the last stage may be cut.
-
-    Raises
-    ------
-    ArgumentError
-        If there are none, or profiles or seeds are mixed.
+    It holds arms against a training that changes neither rate nor batch and may be shorter. Takes results by their
+    labels, all of one profile and one seed, else ArgumentError. Returns a DataFrame, one row a stage, one column a
+    label, up to the end of the shortest training, by which the last stage may be cut.
     """
     kinds = {(result["profile"], result["seed"]) for result in trainings.values()}
     if len(kinds) != 1:

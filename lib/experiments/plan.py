@@ -21,11 +21,12 @@ like a smaller learning rate: the noise of a step then depends on these two alon
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 
 import numpy as np
@@ -33,7 +34,6 @@ import pandas as pd
 
 from lib.arguments import ArgumentError, choice, whole_number
 from lib.datasets import FASHION_MNIST_CHECKSUMS
-from lib.devices import PRECISIONS
 from lib.learning_rates import LearningRateBounds, scheduled_learning_rates
 from lib.training import Settings
 
@@ -107,12 +107,11 @@ class Unit:
         return sum(self.settings.batch_sizes)
 
     @classmethod
-    def from_stored(cls, stored: dict, precision: str | None = None) -> Unit:
-        """The unit of a result's settings; `precision`: the one that "auto" chose."""
-        named = ("learning_rate", "schedule", "momentum", "weight_decay", "seed", "micro_batch_size", "evaluate_every")
-        batch_sizes = [size for size, count in stored["batch_sizes"] for _ in range(count)]
-        settings = {name: stored[name] for name in named} | {"precision": precision or stored["precision"]}
-        return cls(stored["experiment"], stored["profile"], Settings(batch_sizes=batch_sizes, **settings))
+    def from_stored(cls, stored: dict) -> Unit:
+        """The unit of a result's settings."""
+        chosen = {field.name: stored[field.name] for field in fields(Settings) if field.name != "channels_last"}
+        chosen["batch_sizes"] = [size for size, count in stored["batch_sizes"] for _ in range(count)]
+        return cls(stored["experiment"], stored["profile"], Settings(**chosen))
 
 
 def unit_id(stored: dict) -> str:
@@ -133,7 +132,7 @@ def whole_batches(samples: int, batch_size: int) -> list[int]:
 
 
 def stages(samples: int, largest_batch: int) -> list[tuple[int, int]]:
-    """(batch size, samples) of the stages: from 32 doubling to the largest, equal samples to within one image.
+    """(batch size, samples) of each stage: from 32 doubling to the largest, equal samples to within one image.
 
     >>> stages(600, 128)
     [(32, 200), (64, 200), (128, 200)]
@@ -152,40 +151,35 @@ def plan(
     precision: str = "auto",
     micro_batch_size: int = 256,
 ) -> list[Unit]:
-    """Every unit of an experiment, in the order in which they run.
+    """Every unit of an experiment, in the order in which they run; ArgumentError for what makes no sense.
 
     Parameters
     ----------
-    name : {"lr-range", "clr", "batch-growth", "lr-decay"}
-    profile : {"quick", "full"}
+    name : str
+        One of `EXPERIMENTS`.
+    profile : str
+        One of `PROFILES`.
     bounds : LearningRateBounds
         lr_min and lr_max of the arms, as `stored_bounds` reads them from the sweep; lr-range needs none.
     seeds : sequence of int, optional
         Default: the profile's seeds for the arms, the first of them for lr-range.
-    precision : {"auto", "float32", "bfloat16"}
-        See `lib.devices.choose_precision`.
-    micro_batch_size : int
-        See `lib.training.Settings`. A smaller one changes what batch normalisation sees, so it makes another unit.
-
-    Raises
-    ------
-    ArgumentError
-        For an unknown name, profile or precision, for seeds or a micro_batch_size that make no sense, or no bounds.
+    precision, micro_batch_size
+        See `lib.training.Settings`. Another precision, or a smaller part of a batch, makes another unit.
     """
     choice("name", name, EXPERIMENTS)
     size = PROFILES[choice("profile", profile, PROFILES)]
-    choice("precision", precision, PRECISIONS)
     if name in ARMS and bounds is None:
         raise ArgumentError(f"bounds: {name} moves between lr_min and lr_max; stored_bounds reads them from the sweep")
-    seeds = different_seeds((size.seeds[:1] if name == "lr-range" else size.seeds) if seeds is None else seeds)
-    same = {"micro_batch_size": micro_batch_size, "evaluate_every": size.evaluate_every, "precision": precision}
+    if seeds is None:
+        seeds = size.seeds[:1] if name == "lr-range" else size.seeds
     if name == "lr-range":
         runs = [(whole_batches(size.range_samples, 64), rate, None) for rate in reversed(CANDIDATES)]
     else:
         runs = [{"clr": _cyclical, "batch-growth": _growing, "lr-decay": _decaying}[name](size, *bounds)]
+    same = {"micro_batch_size": micro_batch_size, "evaluate_every": size.evaluate_every, "precision": precision}
     return [
         Unit(name, profile, Settings(batch_sizes=batches, learning_rate=rate, schedule=schedule, seed=seed, **same))
-        for seed in seeds
+        for seed in _different(seeds)
         for batches, rate, schedule in runs
     ]
 
@@ -218,8 +212,8 @@ def _decaying(size: Profile, low: float, high: float) -> tuple[list[int], float,
     return list(chain(*by_stage)), high, {"name": "MultiStepLR", "milestones": milestones, "gamma": 0.5}
 
 
-def different_seeds(seeds: Sequence[int]) -> list[int]:
-    """Seeds as Python's whole numbers, all different, or ArgumentError."""
+def _different(seeds: Sequence[int]) -> list[int]:
+    """Seeds as Python's whole numbers, or ArgumentError."""
     if not np.iterable(seeds):
         raise ArgumentError(f"seeds must be a list of whole numbers, not {seeds!r}")
     seeds = [whole_number("each of seeds", seed, 0) for seed in seeds]
@@ -231,19 +225,19 @@ def different_seeds(seeds: Sequence[int]) -> list[int]:
 def unit_schedule(unit: Unit) -> pd.DataFrame:
     """What the settings of a unit alone say of its training: one row an iteration.
 
-    Returns
-    -------
-    DataFrame
-        iteration (from 1), samples_seen, learning_rate and batch_size, as in the history of a training that does not
-        diverge.
+    The columns are iteration (from 1), samples_seen, learning_rate and batch_size, as in the history of `train`.
     """
-    settings, batch_sizes = unit.settings, np.array(unit.settings.batch_sizes)
-    rates = scheduled_learning_rates(len(batch_sizes), settings.schedule, learning_rate=settings.learning_rate)
+    batch_sizes, settings = np.array(unit.settings.batch_sizes), unit.settings
     return pd.DataFrame(
         {
             "iteration": np.arange(1, len(batch_sizes) + 1),
             "samples_seen": batch_sizes.cumsum(),
-            "learning_rate": rates,
+            "learning_rate": _rates(len(batch_sizes), json.dumps(settings.schedule), settings.learning_rate),
             "batch_size": batch_sizes,
         }
     )
+
+
+@functools.cache  # the seeds of an arm have the same, and to find it takes a third of a second
+def _rates(iterations: int, schedule: str, learning_rate: float) -> np.ndarray:
+    return scheduled_learning_rates(iterations, json.loads(schedule), learning_rate=learning_rate)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.experiments.plan import ARMS, CANDIDATES, PROFILES, Unit, plan, unit_id
+from lib.experiments.plan import ARMS, CANDIDATES, Unit, plan, unit_schedule
 from lib.files import user_path, write_atomically
 from lib.learning_rates import LearningRateBounds, last_epoch, select_bounds
-from lib.training import HISTORY_COLUMNS, TrainingRun
+from lib.training import HISTORY_COLUMNS, MEASURES, TrainingRun
 
 LOG = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
@@ -29,66 +29,32 @@ class MissingResults(RuntimeError):
 
 def _object(**properties: dict) -> dict:
     """Schema of an object with exactly these keys."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
-_WHOLE, _TEXT, _SIZE = {"type": "integer", "minimum": 0}, {"type": "string"}, {"type": "number", "minimum": 0}
+_TEXT, _YES_OR_NO, _AMOUNT = {"type": "string"}, {"type": "boolean"}, {"type": "number", "minimum": 0}
+_COUNT = {"type": "integer", "minimum": 0}
+_COLUMN = {"type": "array", "minItems": 1}
 _MEASURED = {"type": ["number", "null"], "minimum": 0}  # null: not finite, or not evaluated
-_FRACTION = _MEASURED | {"maximum": 1}
 SCHEMA = _object(
     schema={"const": SCHEMA_VERSION},
-    unit=_TEXT,
-    experiment=_TEXT,
-    profile={"enum": list(PROFILES)},
-    seed=_WHOLE,
-    settings=_object(
-        experiment=_TEXT,
-        profile=_TEXT,
-        seed=_WHOLE,
-        model=_TEXT,
-        data=_TEXT,
-        data_sha256=_TEXT,
-        optimizer=_TEXT,
-        momentum=_SIZE,
-        weight_decay=_SIZE,
-        learning_rate=_SIZE,
-        schedule={"type": ["object", "null"]},
-        batch_sizes={"type": "array", "items": {"type": "array", "items": _WHOLE, "minItems": 2, "maxItems": 2}},
-        micro_batch_size=_WHOLE,
-        evaluate_every=_WHOLE,
-        precision=_TEXT,
-    ),
+    **dict.fromkeys(("unit", "experiment", "profile"), _TEXT),
+    seed=_COUNT,
+    settings={"type": "object"},  # those of a unit, see `_unit_of`
     provenance=_object(
         git_commit={"type": ["string", "null"]},
         git_clean={"type": ["boolean", "null"]},
         versions={"type": "object", "minProperties": 1},
-        system=_TEXT,
-        device=_TEXT,
-        device_name=_TEXT,
-        threads=_WHOLE | {"minimum": 1},
-        started=_TEXT,
-        precision=_TEXT,
-        channels_last={"type": "boolean"},
-        precision_reason=_TEXT,
-        finished=_TEXT,
-        wall_seconds=_SIZE,
-        images_per_second=_SIZE,
+        **dict.fromkeys(("system", "device", "device_name", "precision", "precision_reason"), _TEXT),
+        channels_last=_YES_OR_NO,
+        threads={"type": "integer", "minimum": 1},
+        **dict.fromkeys(("started", "finished"), _TEXT),
+        **dict.fromkeys(("wall_seconds", "images_per_second"), _AMOUNT),
         resumed_after={"type": "array"},
     ),
-    diverged={"type": "boolean"},
-    summary=_object(
-        train_loss=_MEASURED,
-        train_accuracy=_FRACTION,
-        test_loss=_MEASURED,
-        test_accuracy=_FRACTION,
-        samples_seen=_WHOLE,
-    ),
-    history=_object(**{name: {"type": "array", "minItems": 1} for name in HISTORY_COLUMNS}),
+    diverged=_YES_OR_NO,
+    summary=_object(**dict.fromkeys(MEASURES, _MEASURED), samples_seen=_COUNT),
+    history=_object(**dict.fromkeys(HISTORY_COLUMNS, _COLUMN)),
 )
 
 
@@ -106,29 +72,51 @@ def _schema_check() -> Callable[[dict], Exception | None]:
 
 
 def validate_result(result: dict) -> None:
-    """Raise ValueError unless a result has the schema, and agrees with itself: hash, settings, history and summary."""
+    """Raise ValueError unless a result has the schema, and agrees with itself: name, settings, history and summary."""
     if error := _schema_check()(result):
         raise ValueError(f"{'.'.join(map(str, error.absolute_path)) or 'the result'}: {error.message:.300}")
-    if result["unit"] != unit_id(result["settings"]):
-        raise ValueError(f"unit is {result['unit']!r}, but the settings are those of {unit_id(result['settings'])!r}")
-    if any(result[key] != result["settings"][key] for key in ("experiment", "profile", "seed")):
-        raise ValueError("experiment, profile or seed differs from the settings'")
-    history = result["history"]
+    unit = _unit_of(result["settings"])
+    told = {"unit": unit.id, "experiment": unit.experiment, "profile": unit.profile, "seed": unit.settings.seed}
+    for name, value in told.items():
+        if result[name] != value:
+            raise ValueError(f"{name} is {result[name]!r}, but the settings are those of {value!r}")
+    _check_history(result["history"], unit_schedule(unit))
+    ends_early = result["history"]["iteration"][-1] < len(unit.settings.batch_sizes)
+    if not result["diverged"] and (ends_early or result["summary"]["train_loss"] is None):
+        raise ValueError("the history ends early, or its last loss is missing, and the run did not diverge")
+    _check_summary(result["summary"], _table(result["history"]), result["diverged"])
+
+
+def _unit_of(settings: dict) -> Unit:
+    """The unit of which these are the settings, to the last key and value."""
+    try:
+        unit = Unit.from_stored(settings)
+        expected = unit.as_stored()
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"settings are those of no unit: {error!r}") from error
+    different = [name for name in expected.keys() | settings if expected.get(name) != settings.get(name)]
+    if different:
+        raise ValueError(f"settings are those of no unit: {', '.join(sorted(different))}")
+    return unit
+
+
+def _check_history(history: dict[str, list], planned: pd.DataFrame) -> None:
+    """Raise ValueError for a stored history that is not of a training as it was planned."""
     if len({len(column) for column in history.values()}) > 1:
         raise ValueError("the columns of history must have one length")
     for name, column in history.items():  # not by the schema, which takes a tenth of a second for them
-        kinds, most = ({int} if name in COUNTS else {int, float, type(None)}), 1 if "accuracy" in name else math.inf
+        kinds = {int} if name in COUNTS else {int, float, type(None)} if name in MEASURES else {int, float}
+        most = 1 if "accuracy" in name else math.inf
         if {*map(type, column)} - kinds or not all(value is None or 0 <= value <= most for value in column):
             raise ValueError(f"{name} in history holds what it cannot be")
-    sizes = np.array([size for size, count in result["settings"]["batch_sizes"] for _ in range(count)])
     rows = np.array(history["iteration"]) - 1
-    if (np.diff(rows, prepend=-1) <= 0).any() or rows[-1] >= len(sizes):
+    if (np.diff(rows, prepend=-1) <= 0).any() or rows[-1] >= len(planned):
         raise ValueError("iteration in history must rise, up to the number of iterations that is planned")
-    if history["samples_seen"] != sizes.cumsum()[rows].tolist() or history["batch_size"] != sizes[rows].tolist():
-        raise ValueError("samples_seen or batch_size in history are not those of the settings")
-    if not result["diverged"] and (rows[-1] + 1 < len(sizes) or result["summary"]["train_loss"] is None):
-        raise ValueError("the history ends early, or its last loss is missing, and the run did not diverge")
-    _check_summary(result["summary"], _table(result), result["diverged"])
+    planned = planned.iloc[rows]
+    images = round(history["samples_seen"][-1] / max(history["epoch"][-1], 1e-9))  # of one epoch
+    for name, values in planned.assign(epoch=planned["samples_seen"] / max(images, 1)).items():
+        if [_plain(value) for value in values.tolist()] != history[name]:
+            raise ValueError(f"{name} in history is not that of the settings")
 
 
 def _check_summary(summary: dict, history: pd.DataFrame, diverged: bool) -> None:
@@ -151,18 +139,17 @@ def summarise(history: pd.DataFrame) -> dict:
     """
     rows = last_epoch(history)
     iterations, samples = (history[name].diff().fillna(history[name])[rows.index] for name in COUNTS[:2])
-    evaluated = history.loc[history["test_accuracy"].notna(), ["test_loss", "test_accuracy"]].tail(1)
+    evaluations = history.loc[history["test_accuracy"].notna(), ["test_loss", "test_accuracy"]]
+    test_loss, test_accuracy = evaluations.iloc[-1] if len(evaluations) else (math.nan, math.nan)
+    diverged = len(evaluations) and not math.isfinite(test_loss)  # in the evaluation
     values = {
-        "train_loss": np.average(rows["train_loss"], weights=iterations),
+        "train_loss": math.nan if diverged else np.average(rows["train_loss"], weights=iterations),
         "train_accuracy": np.average(rows["train_accuracy"], weights=samples),
-        "test_loss": evaluated["test_loss"].sum(skipna=False) if len(evaluated) else math.nan,
-        "test_accuracy": evaluated["test_accuracy"].sum() if len(evaluated) else math.nan,
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "samples_seen": int(history["samples_seen"].iloc[-1]),
     }
-    if len(evaluated) and not math.isfinite(values["test_loss"]):
-        values["train_loss"] = math.nan  # it diverged in the evaluation
-    return {name: _plain(value) for name, value in values.items()} | {
-        "samples_seen": int(history["samples_seen"].iloc[-1])
-    }
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: float) -> int | float | None:
@@ -190,10 +177,10 @@ def thin(history: pd.DataFrame, rows: int) -> pd.DataFrame:
     return thinned
 
 
-def result_of(unit: Unit, run: TrainingRun, provenance: dict) -> dict:
-    """A finished training as it is stored."""
+def write_result(path: Path, unit: Unit, run: TrainingRun, provenance: dict) -> None:
+    """Store a finished training in one step, if it is valid."""
     stored, columns = unit.as_stored(), thin(run.history, HISTORY_ROWS).to_dict("list")
-    return {
+    result = {
         "schema": SCHEMA_VERSION,
         "unit": unit.id,
         **{name: stored[name] for name in ("experiment", "profile", "seed")},
@@ -203,10 +190,6 @@ def result_of(unit: Unit, run: TrainingRun, provenance: dict) -> dict:
         "summary": summarise(run.history),
         "history": {column: [_plain(value) for value in values] for column, values in columns.items()},
     }
-
-
-def write_result(path: Path, result: dict) -> None:
-    """Store a result that is valid, in one step."""
     validate_result(result)
     write_atomically(path, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
 
@@ -218,12 +201,11 @@ def read_result(path: Path) -> dict:
         validate_result(result)
     except ValueError as error:  # of the JSON too
         raise ValueError(f"{path} is no valid result: {error}; delete it, and run the unit again") from error
-    return result | {"history": _table(result)}
+    return result | {"history": _table(result["history"])}
 
 
-def _table(result: dict) -> pd.DataFrame:
-    floats = {column: float for column in HISTORY_COLUMNS if column not in COUNTS}
-    return pd.DataFrame(result["history"]).astype(floats)
+def _table(history: dict[str, list]) -> pd.DataFrame:
+    return pd.DataFrame(history).astype({column: float for column in HISTORY_COLUMNS if column not in COUNTS})
 
 
 class Results:
@@ -235,6 +217,11 @@ class Results:
             there = "is no directory" if self.directory.exists() else "does not exist"
             raise FileNotFoundError(f"the directory of results {self.directory} {there}")
         self._read: dict[str, dict] = {}
+        self._refused: set[str] = set()
+
+    @classmethod
+    def of(cls, directory: Path | str | Results) -> Results:
+        return directory if isinstance(directory, cls) else cls(directory)
 
     def path(self, unit: str) -> Path:
         return self.directory / f"{unit}.json"
@@ -252,7 +239,9 @@ class Results:
             try:
                 found.append(self.get(path.stem))
             except ValueError as error:
-                LOG.warning("%s", error)
+                if path.stem not in self._refused:
+                    LOG.warning("%s", error)
+                self._refused.add(path.stem)
         return found
 
 
@@ -263,39 +252,24 @@ def load_results(
     seeds: Sequence[int] | None = None,
     *,
     precision: str = "auto",
-    micro_batch_size: int = 256,
+    **options: object,
 ) -> list[dict]:
     """Results of the finished units of an experiment with its present settings; a history is a DataFrame, thinned.
 
-    Parameters
-    ----------
-    name, profile, seeds, micro_batch_size
-        See `plan`.
-    directory : path
-        Where the results are.
-    precision : {"auto", "float32", "bfloat16"}
-        "auto": in bfloat16 where there are such, else in float32, whatever this machine would choose.
+    The arguments are those of `plan`. With `precision` "auto" they are those in bfloat16 where there are such, else in
+    float32, whatever this machine would choose.
 
-    Raises
-    ------
-    ValueError
-        If a file is damaged, or the results are of different precisions or kinds of device.
-    MissingResults
-        If lr-range has not finished, from which the arms take their bounds.
-    FileNotFoundError
-        If there is no such directory.
+    ValueError if a file is damaged, or the results are of different precisions or kinds of device; MissingResults if
+    lr-range has not finished, from which the arms take their bounds; FileNotFoundError if there is no such directory.
     """
-    stored = directory if isinstance(directory, Results) else Results(directory)
-    found: list[dict] = []
+    stored, found = Results.of(directory), []
     for asked in ("bfloat16", "float32") if precision == "auto" else (precision,):
-        bounds = stored_bounds(profile, stored, precision=asked) if name in ARMS else None
-        units = plan(name, profile, bounds, seeds, precision=asked, micro_batch_size=micro_batch_size)
+        bounds = stored_bounds(profile, stored, asked) if name in ARMS else None
+        units = plan(name, profile, bounds, seeds, precision=asked, **options)
         found = found or [result for unit in units if (result := stored.get(unit.id))]
     check_one_kind(found)
-    if precision != "auto" and found and found[0]["provenance"]["precision"] != precision:
-        raise ValueError(
-            f"{found[0]['unit']} was computed in {found[0]['provenance']['precision']}, not in {precision}"
-        )
+    if precision != "auto" and found and kind_of(found[0])[0] != precision:
+        raise ValueError(f"{found[0]['unit']} was computed in {kind_of(found[0])[0]}, not in {precision}")
     return found
 
 
@@ -305,12 +279,12 @@ def stored_bounds(profile: str, directory: Path | Results, precision: str = "aut
     The bounds are an input of the arms: where there is no sweep in the precision that is asked for, those of the other
     serve, and the log says so.
     """
-    stored = directory if isinstance(directory, Results) else Results(directory)
+    stored = Results.of(directory)
     asked = ("float32", "bfloat16") if precision == "float32" else ("bfloat16", "float32")
     curves = {kind: load_results("lr-range", profile, stored, precision=kind) for kind in asked}
     for kind, curve in curves.items():
         if len(curve) == len(CANDIDATES):
-            if precision != "auto" and kind != precision:
+            if precision not in ("auto", kind):
                 LOG.info("bounds of %s %s are those of its sweep in %s", precision, profile, kind)
             losses = [math.inf if result["diverged"] else result["summary"]["train_loss"] for result in curve]
             rates = [result["settings"]["learning_rate"] for result in curve]
@@ -331,9 +305,9 @@ def kind_of(result: dict) -> tuple[str, str]:
 def check_one_kind(results: Sequence[dict], *more: tuple[str, str], across_precisions: bool = False) -> None:
     """Raise ValueError for results of different precisions, or from different kinds of device."""
     kinds = {*map(kind_of, results), *more}
-    devices, precisions = {device for _, device in kinds}, {precision for precision, _ in kinds}
-    mixed = [*sorted(devices)] if len(devices) > 1 else [] if across_precisions else sorted(precisions)
-    if len(mixed) > 1:
+    devices, precisions = sorted({device for _, device in kinds}), sorted({precision for precision, _ in kinds})
+    mixed = devices if len(devices) > 1 else precisions
+    if len(mixed) > 1 and not (mixed is precisions and across_precisions):
         raise ValueError(
             f"results in {' and '.join(mixed)} are not to be mixed: give each kind a directory of its own "
             "(--results), or ask for one precision (--precision)"

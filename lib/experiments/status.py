@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from lib.arguments import choice
 from lib.checkpoints import CheckpointError
-from lib.experiments.plan import ARMS, PROFILES, plan
-from lib.experiments.results import MissingResults, Results, stored_bounds
-from lib.experiments.units import checkpoint_directory, device_name, saved_samples
-from lib.files import lock, user_path
+from lib.experiments.places import Place, Saved, checkpoint_directory
+from lib.experiments.plan import ARMS, PROFILES
+from lib.experiments.provenance import device_name
+from lib.experiments.results import MissingResults, Results
+from lib.experiments.units import programme
+from lib.files import user_path
 
 LOG = logging.getLogger("lib.experiments")
 ASSUMED_IMAGES_PER_SECOND = 250  # of 2 cores with AVX-512 BF16, until something has been measured
@@ -27,7 +30,7 @@ def status(
     precision: str = "auto",
     checkpoints: str | os.PathLike | None = None,
 ) -> pd.DataFrame:
-    """What is done and what is left of a profile.
+    """What is done and what is left of a profile, as `run` would go on with "all" of it.
 
     Returns
     -------
@@ -39,55 +42,51 @@ def status(
     """
     choice("profile", profile, PROFILES)
     stored, places = Results(directory), user_path(checkpoints or checkpoint_directory())
-    results = {result["unit"]: result for result in stored.all()}
-    planned = _planned(profile, stored, precision)
-    begun = {path.stem for path in places.glob(f"*-{profile}-seed*.pt")}
-    others = {unit for unit, result in results.items() if result["profile"] == profile} | begun
-    speed = _measured_speed(list(results.values())) or ASSUMED_IMAGES_PER_SECOND
+    finished = {result["unit"]: result for result in stored.all()}
+    planned, waiting = _planned(profile, stored, precision)
+    others = {unit for unit, result in finished.items() if result["profile"] == profile}
+    others |= {path.stem for path in places.glob(f"*-{profile}-seed*.pt")}
+    speed = _measured_speed(finished.values()) or ASSUMED_IMAGES_PER_SECOND
     rows = []
     for unit in [*planned, *sorted(others - planned.keys())]:
-        if unit in results:
-            state, seen, samples = "done", 1, 1
-        else:
-            state, seen, samples = _unfinished(places / f"{unit}.pt", planned.get(unit))
-            state = "damaged" if stored.path(unit).exists() else state
-        experiment = unit.split(f"-{profile}-")[0]
-        rows.append(
-            (experiment, unit, state, seen / samples, (samples - seen) / speed / 3600 if state != "done" else 0.0)
-        )
+        state, seen, samples = ("done", 1, 1) if unit in finished else ("waits for lr-range", 0, waiting.get(unit))
+        if samples is None:
+            state, seen, samples = _unfinished(Place(unit, stored.directory, places), planned.get(unit))
+        experiment, hours = unit.split(f"-{profile}-")[0], (samples - seen) / speed / 3600
+        rows.append((experiment, unit, state, seen / samples, hours))
     return pd.DataFrame(rows, columns=["experiment", "unit", "state", "seen", "hours_left"])
 
 
-def _planned(profile: str, stored: Results, precision: str) -> dict[str, int]:
-    """Samples of every planned unit, by its id; of arms that wait for the sweep, a name without the hash."""
-    planned = {unit.id: unit.samples for unit in plan("lr-range", profile, precision=precision)}
+def _planned(profile: str, stored: Results, precision: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Samples of every planned unit, by its id; and of those that wait for the sweep, named without the hash."""
+    planned: dict[str, int] = {}
     try:
-        bounds = stored_bounds(profile, stored, precision)
-    except (MissingResults, ValueError) as error:
-        if isinstance(error, ValueError):
-            LOG.warning("%s", error)
-        size = PROFILES[profile]
-        return planned | {f"{arm}-{profile}-seed{seed}": size.arm_samples for arm in ARMS for seed in size.seeds}
-    units = [unit for arm in ARMS for unit in plan(arm, profile, bounds, precision=precision)]
-    return planned | {unit.id: unit.samples for unit in units}
+        for units in programme("all", profile, stored, precision=precision):
+            planned |= {unit.id: unit.samples for unit in units}
+        return planned, {}
+    except MissingResults:
+        pass
+    except ValueError as error:  # results of the sweep are damaged, or of two kinds
+        LOG.warning("%s", error)
+    size = PROFILES[profile]
+    waiting = {f"{arm}-{profile}-seed{seed}": size.arm_samples for arm in ARMS for seed in size.seeds}
+    return planned | waiting, waiting
 
 
-def _unfinished(checkpoint: Path, samples: int | None) -> tuple[str, int, int]:
+def _unfinished(place: Place, samples: int | None) -> tuple[str, int, int]:
     """State, samples seen and samples in all of a unit without a result; those in all are the plan's, if it has it."""
-    path, running = checkpoint.with_suffix(".lock"), False
-    if path.exists():
-        with lock(path, timeout=0) as mine:
-            running = not mine
-    try:
-        seen, in_all = saved_samples(checkpoint)[:2]
-    except CheckpointError:
-        return "running" if running else "damaged", 0, samples or 1
-    waits = "-seed" in checkpoint.stem and checkpoint.stem.rsplit("-", 1)[-1].startswith("seed")
-    state = "running" if running else "interrupted" if seen else "waits for lr-range" if waits else "left"
-    return state, seen, samples or in_all or 1
+    state, saved = "damaged", Saved(0, 0, None)
+    with contextlib.suppress(CheckpointError):
+        saved = place.saved()
+        state = "interrupted" if saved.seen else "left"
+    if place.is_running():
+        state = "running"
+    elif place.result.exists():
+        state = "damaged"
+    return state, saved.seen, samples or saved.samples or 1
 
 
-def _measured_speed(results: list[dict]) -> float | None:
+def _measured_speed(results: Iterable[dict]) -> float | None:
     """Median images a second, evaluations included, of the results made on this device; None without any."""
     name = device_name()
     speeds = [
