@@ -13,8 +13,10 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from ctypes import Array
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -63,17 +65,13 @@ def run_parameter_server(
     Parameters
     ----------
     task : Task
-        Has `initial_weights`, an array of one axis, and `gradient(weights, learner, number)`.
     n_learners, n_updates : int
-        At least 1.
     learning_rate : float
         The same for all gradients.
-    scheme : str
-        "async", or "k-sync": an update averages the gradients of the first k learners, which wait for it; a gradient
-        that comes later than its version's update is dropped (a computation that runs elsewhere cannot be cancelled
-        halfway), and its learner reads.
-    k : int
-        Gradients in an update; 1 with "async".
+    scheme, k : str, int
+        "async", one gradient an update; or "k-sync": an update averages the gradients of the first k learners, which
+        wait for it. A gradient that comes later than its version's update is dropped (a computation that runs elsewhere
+        cannot be cancelled halfway), and its learner reads.
     compute_times : sequence of sequences, optional
         For each learner how many seconds its gradients take at least; it sleeps for the rest. After the last it stops.
         In "async" sleeping too long once is made up for, so that finish times stay the sums of compute times.
@@ -88,7 +86,7 @@ def run_parameter_server(
     Returns
     -------
     Run
-        With fewer than `n_updates` rows only if all learners have used up their `compute_times`.
+        With fewer than `n_updates` updates only if all learners have used up their `compute_times`.
 
     Raises
     ------
@@ -105,23 +103,26 @@ def run_parameter_server(
     choice("scheme", scheme, ("async", "k-sync"))
     k = whole_number("k", k, at_most=1 if scheme == "async" else n_learners)
     context = multiprocessing.get_context(choice("start_method", start_method, multiprocessing.get_all_start_methods()))
-    if compute_times is not None:
-        compute_times = [[real_number("compute_times", t, at_least=0) for t in of_one] for of_one in compute_times]
-        if len(compute_times) != n_learners or not all(compute_times):
-            raise ArgumentError(f"compute_times must hold a sequence of seconds for each of {n_learners} learners")
+    times = [None] * n_learners if compute_times is None else _seconds(compute_times, n_learners)
     learners: list[_Learner] = []
     try:
-        for number in range(1, n_learners + 1):
-            times = None if compute_times is None else compute_times[number - 1]
-            learners.append(_Learner(context, number, task, times, goes_on=scheme == "async"))
+        for number, own_times in enumerate(times, 1):
+            learners.append(_Learner(context, number, task, own_times, scheme == "async"))
             learners[-1].start()
+        for learner in learners:
+            learner.wait_until_ready(deadline)
         weights = np.array(task.initial_weights, dtype=float)
-        return _serve(
-            learners, weights, n_updates, learning_rate, scheme, k, deadline, on_update or (lambda version: None)
-        )
+        return _serve(learners, weights, n_updates, learning_rate, scheme, k, deadline, on_update)
     finally:
         for learner in learners:
             learner.end()
+
+
+def _seconds(compute_times: Sequence[Sequence[float]], n_learners: int) -> list[list[float]]:
+    times = [[real_number("compute_times", t, at_least=0) for t in of_one] for of_one in compute_times]
+    if len(times) != n_learners or not all(times):
+        raise ArgumentError(f"compute_times must hold a sequence of seconds for each of {n_learners} learners")
+    return times
 
 
 def replay(
@@ -153,24 +154,6 @@ def laws(run: Run, task: Task, *, learning_rate: float) -> dict[str, bool]:
     }
 
 
-def _start_together(learners: list[_Learner], weights: np.ndarray, deadline: float) -> int:
-    """Let all read version 0 once the last is ready, for imports take seconds; the moment in nanoseconds."""
-    for learner in learners:
-        if not wait([learner.pipe], max(0.0, deadline - time.perf_counter())):
-            raise TimeoutError(f"learner {learner.number} has not started in time: give a longer timeout")
-        try:
-            learner.receive()
-        except (EOFError, ConnectionError):
-            raise RuntimeError(
-                f"learner {learner.number} ended before it began: its process wrote the reason to stderr (a script has "
-                'to call run_parameter_server under if __name__ == "__main__")'
-            ) from None
-    start = time.perf_counter_ns()
-    for learner in learners:
-        learner.read(weights, 0)
-    return start
-
-
 def _serve(
     learners: list[_Learner],
     weights: np.ndarray,
@@ -179,86 +162,108 @@ def _serve(
     scheme: str,
     k: int,
     deadline: float,
-    on_update: Callable[[int], None],
+    on_update: Callable[[int], None] | None,
 ) -> Run:
     """The server's loop: take what arrives, update, let the senders read."""
-    start = now = _start_together(learners, weights, deadline)
-    at_work = {learner.pipe: learner for learner in learners}
     version, rows, lost, group = 0, [], {}, []
-    while version < n_updates and at_work:
-        ready = wait(list(at_work), max(0.0, deadline - time.perf_counter()))
-        if not ready:
+    at_work = {learner.pipe: learner for learner in learners}
+    start = now = time.perf_counter_ns()
+    for learner in learners:  # together, once the last is ready: imports take seconds
+        learner.read(weights, 0)
+    for learner in _arrivals(at_work, deadline):
+        if learner is None:
             raise TimeoutError(f"only {version} of {n_updates} updates were made in time: give a longer timeout")
-        for learner in [at_work[pipe] for pipe in ready]:
-            now = max(now + 1, time.perf_counter_ns())  # no two events at one moment, so times alone give the order
-            try:
-                seconds = learner.receive()
-            except (EOFError, ConnectionError):  # its end of the pipe is closed: the process is gone
-                del at_work[learner.pipe]
-                lost[learner.number] = (now - start) / 1e9
-                if len(at_work) < k:
-                    raise RuntimeError(_too_few(lost, version, n_updates, k)) from None
-                continue
-            if scheme == "k-sync" and learner.read_version < version:  # the update was made without it
-                learner.read(weights, version)
-                continue
+        now = max(now + 1, time.perf_counter_ns())  # no two events at one moment, so times alone give the order
+        seconds = learner.receive()
+        if seconds is None:
+            at_work.pop(learner.pipe, None)
+            lost[learner.number] = (now - start) / 1e9
+            if len(at_work) < k:
+                named = ", ".join(map(str, sorted(lost)))
+                raise RuntimeError(
+                    f"after {version} of {n_updates} updates these learners were lost: {named}; an update needs {k} "
+                    "that run"
+                )
+        elif scheme == "k-sync" and learner.read_version < version:  # the update was made without it
+            learner.read(weights, version)
+        else:
             group.append((learner, seconds))
-            if len(group) < k:
-                continue
-            version += 1
-            weights = weights - (learning_rate * np.array([one.gradient for one, _ in group])).mean(axis=0)
-            for one, seconds in group:
-                one.delivered += 1
-                rows.append(((now - start) / 1e9, one.number, one.delivered, one.read_version, version, seconds))
-                if one.is_done():
-                    at_work.pop(one.pipe, None)
-                else:
-                    one.read(weights, version)
-            group = []
+        if len(group) < k:
+            continue
+        version += 1
+        weights = weights - (learning_rate * np.array([one.gradient for one, _ in group])).mean(axis=0)
+        for one, seconds in group:
+            rows.append(((now - start) / 1e9, one.number, one.delivered + 1, one.read_version, version, seconds))
+            if not one.goes_on(weights, version):
+                at_work.pop(one.pipe, None)
+        group = []
+        if on_update:
             on_update(version)
-            if version == n_updates:
-                break
+        if version == n_updates:
+            break
     log = pd.DataFrame(rows, columns=["time", "learner", "gradient", "read_version", "version", "seconds"])
     compute_times = log.pop("seconds").to_numpy()
     return Run(log.eval("staleness = version - 1 - read_version"), weights, compute_times, lost)
 
 
-def _too_few(lost: dict[int, float], version: int, n_updates: int, k: int) -> str:
-    learners = ", ".join(map(str, sorted(lost)))
-    return f"after {version} of {n_updates} updates these learners were lost: {learners}; an update needs {k} that run"
+def _arrivals(at_work: dict[Connection, _Learner], deadline: float) -> Iterator[_Learner | None]:
+    """Learners that have something to say, in rounds, so that a fast one is not always first; None: time is over."""
+    while at_work:
+        ready = wait(list(at_work), max(0.0, deadline - time.perf_counter()))
+        yield from [at_work[pipe] for pipe in ready] or [None]
 
 
 class _Learner:
     """The server's side of one learner: its process, its pipe, and the memory that both see."""
 
-    def __init__(self, context, number: int, task: Task, compute_times: list[float] | None, goes_on: bool) -> None:
-        self.number, self.compute_times = number, compute_times
+    def __init__(
+        self, context: BaseContext, number: int, task: Task, compute_times: list[float] | None, catches_up: bool
+    ) -> None:
+        self.number, self.gradients = number, None if compute_times is None else len(compute_times)
         self.read_version = self.delivered = 0
         size = np.size(task.initial_weights)
         memory = context.RawArray("d", 2 * size)  # has no name, so that nothing is left to remove, even by kill -9
         self.weights, self.gradient = np.frombuffer(memory).reshape(2, size)
         self.pipe, self.other_end = context.Pipe()
-        arguments = number, task, self.other_end, memory, compute_times, goes_on
+        arguments = number, task, self.other_end, memory, compute_times, catches_up
         self.process = context.Process(target=_learn, args=arguments, name=f"learner {number}", daemon=True)
 
     def start(self) -> None:
         self.process.start()
-        self.other_end.close()  # else its death would not close the pipe
+        self.other_end.close()  # before another learner inherits it: else its death would not close the pipe
 
-    def receive(self) -> float:
-        message = self.pipe.recv()
+    def wait_until_ready(self, deadline: float) -> None:
+        if not wait([self.pipe], max(0.0, deadline - time.perf_counter())):
+            raise TimeoutError(f"learner {self.number} has not started in time: give a longer timeout")
+        if self.receive() is None:
+            raise RuntimeError(
+                f"learner {self.number} ended before it began: its process wrote the reason to stderr (a script has "
+                'to call run_parameter_server under if __name__ == "__main__")'
+            )
+
+    def receive(self) -> float | None:
+        """The seconds that its gradient took; None if its end of the pipe is closed, for then its process is gone."""
+        try:
+            message = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            return None
         if isinstance(message, str):
             raise RuntimeError(f"learner {self.number} failed at its gradient {self.delivered + 1}: {message}")
         return message
+
+    def goes_on(self, weights: np.ndarray, version: int) -> bool:
+        """Read after a delivery, unless it was the last one."""
+        self.delivered += 1
+        if self.delivered == self.gradients:
+            return False
+        self.read(weights, version)
+        return True
 
     def read(self, weights: np.ndarray, version: int) -> None:
         self.weights[:] = weights
         self.read_version = version
         with contextlib.suppress(ConnectionError):  # it has died since; its closed pipe is the next that is ready
             self.pipe.send(self.delivered + 1)
-
-    def is_done(self) -> bool:
-        return self.compute_times is not None and self.delivered == len(self.compute_times)
 
     def end(self) -> None:
         if self.process.pid is not None:
@@ -268,16 +273,16 @@ class _Learner:
         self.other_end.close()
 
 
-def _learn(number: int, task: Task, pipe: Connection, memory, compute_times: list[float] | None, goes_on: bool) -> None:
+def _learn(
+    number: int, task: Task, pipe: Connection, memory: Array, compute_times: list[float] | None, catches_up: bool
+) -> None:
     """A learner's process: read, compute, deliver."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the server ends them
     parent = multiprocessing.parent_process().sentinel
     weights, shared = np.frombuffer(memory).reshape(2, -1)
     pipe.send(0.0)  # ready
     due = None
-    while True:
-        if pipe not in wait([pipe, parent]):
-            return  # the server is gone
+    while pipe in wait([pipe, parent]):  # else the server is gone
         gradient = pipe.recv()
         began = time.perf_counter()
         try:
@@ -289,6 +294,6 @@ def _learn(number: int, task: Task, pipe: Connection, memory, compute_times: lis
             pipe.send(" ".join(f"{type(error).__name__}: {error}".split()))
             return
         if compute_times is not None:
-            due = (due if goes_on and due else began) + compute_times[gradient - 1]
+            due = (due if catches_up and due else began) + compute_times[gradient - 1]
             time.sleep(max(0.0, due - time.perf_counter()))
         pipe.send(time.perf_counter() - began)
