@@ -44,18 +44,8 @@ def check_loadable(state: dict) -> None:
 def load_checkpoint(path: Path, settings: dict | None = None) -> dict:
     """Read a state, running no code from it.
 
-    Parameters
-    ----------
-    path : Path
-    settings : dict, optional
-        What identifies the run that wants to resume; it must be the checkpoint's own.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file.
-    CheckpointError
-        If the file is torn or altered, is no checkpoint of `lib.training`, has another format, or is of another run.
+    CheckpointError if the file is torn or altered, is no checkpoint of `lib.training`, has another format, or is of
+    another run than that of `settings`, which identify the one that wants to resume. FileNotFoundError without a file.
     """
     refusal, way_out = f"cannot resume from {os.fspath(path)}", "delete it to start afresh, or give another path"
     if not Path(path).is_file():

@@ -39,15 +39,8 @@ def choose_precision(
 
     bfloat16 autocast where the device multiplies bfloat16 matrices natively: a CUDA device that says so, or a CPU with
     AMX or AVX-512 BF16 instructions; elsewhere it would be emulated, and slower than float32. Channels last on both
-    kinds of device, because their convolution libraries work in that layout and would convert at every layer.
-
-    Parameters
-    ----------
-    device : torch.device or str
-    precision : {"auto", "float32", "bfloat16"}
-        Anything but "auto" overrides the rule.
-    channels_last : bool, optional
-        Overrides the rule.
+    kinds of device, because their convolution libraries work in that layout and would convert at every layer. Any
+    `precision` but "auto", and any `channels_last` but None, overrides the rule.
     """
     choice("precision", precision, PRECISIONS)
     device = torch.device(device)
@@ -70,12 +63,8 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch's global generators, ask for repeatable kernels, and undo both afterwards.
 
     Not for threads: new layers draw their weights, and dropout its masks, from generators that all threads of a process
-    share. What is to run side by side needs processes.
-
-    Raises
-    ------
-    RuntimeError
-        In a second thread: it would silently get other numbers than alone.
+    share. What is to run side by side needs processes; RuntimeError in a second thread, which would silently get other
+    numbers than alone.
     """
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []

@@ -22,10 +22,7 @@ def user_path(path: str | os.PathLike) -> Path:
 def cache_directory() -> Path:
     """Where this user's downloads and checkpoints go: $XDG_CACHE_HOME (else ~/.cache) / deep-learning-systems-book.
 
-    Raises
-    ------
-    OSError
-        If this user has no home directory; the message names XDG_CACHE_HOME.
+    OSError if this user has no home directory; the message names XDG_CACHE_HOME.
     """
     asked = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", ""))
     try:
@@ -39,10 +36,7 @@ def cache_directory() -> Path:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that no reader, and no crash, ever sees a part of it: a temporary file, synced, then renamed.
 
-    Raises
-    ------
-    OSError
-        If it cannot be written, a full disk included; the file is as it was and no temporary one stays.
+    OSError if it cannot be written, a full disk included; the file is as it was and no temporary one stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -61,13 +55,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def check_writable(name: str, directory: str | os.PathLike) -> Path:
-    """Make a directory if it is missing, and say now, not after hours, if nothing can be written there.
-
-    Raises
-    ------
-    OSError
-        The message names the argument and the way out.
-    """
+    """Make a directory if it is missing; OSError now, not after hours, if nothing can be written there."""
     directory = user_path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -85,10 +73,7 @@ def check_writable(name: str, directory: str | os.PathLike) -> Path:
 def lock(path: str | os.PathLike, timeout: float = 0.5) -> Iterator[bool]:
     """Whether this process got the lock within `timeout` seconds; the system frees it however the process ends.
 
-    Raises
-    ------
-    OSError
-        Where the file system has no locks; the message names the way out.
+    OSError where the file system has no locks.
     """
     path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

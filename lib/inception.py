@@ -102,10 +102,7 @@ class SmallInception(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Class scores before the softmax, (n, num_classes), of normalised images, (n, in_channels, 28, 28).
 
-        Raises
-        ------
-        ValueError
-            For images of another shape: without this, images of 32 x 32 would lose their last rows in silence.
+        ValueError for images of another shape: those of 32 x 32 would lose their last rows in silence.
         """
         wanted = (self.in_channels, self.image_size, self.image_size)
         if tuple(x.shape[1:]) != wanted:

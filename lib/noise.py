@@ -12,27 +12,13 @@ from lib.arguments import ArgumentError
 def noise_scale(learning_rate: float, batch_size: float, n_images: int, *, momentum: float = 0.0) -> float:
     """Noise scale of SGD: the strength of its gradient noise in units of a sample's, over training time.
 
-    g = learning_rate (n_images / batch_size - 1) / (1 - momentum), for batches drawn without replacement. Takes arrays.
+    g = learning_rate (n_images / batch_size - 1) / (1 - momentum), for batches drawn without replacement from
+    n_images. Learning rate and batch size may be arrays. ArgumentError if a batch is larger than the training
+    set, or momentum is not in [0, 1).
 
-    Parameters
-    ----------
-    learning_rate, batch_size : float or array
-    n_images : int
-        Number of training images.
-    momentum : float
+    Sources: Smith and Le, "A Bayesian perspective on generalization and stochastic gradient descent", ICLR 2018; with
+    momentum: Smith, Kindermans, Ying, Le, "Don't decay the learning rate, increase the batch size", ICLR 2018.
 
-    Raises
-    ------
-    ArgumentError
-        If a batch is larger than the training set, or momentum is not in [0, 1).
-
-    References
-    ----------
-    Smith and Le, "A Bayesian perspective on generalization and stochastic gradient descent", ICLR 2018; with momentum:
-    Smith, Kindermans, Ying, Le, "Don't decay the learning rate, increase the batch size", ICLR 2018.
-
-    Examples
-    --------
     >>> noise_scale(0.1, 32, 3200)
     9.9
     """
@@ -55,8 +41,9 @@ def mean_squares(steps: np.ndarray, batch_sizes: Sequence[int], n_images: int, *
     steps : array (n_steps,) or (n_steps, n_directions)
         eta h of every step: learning rate times curvature.
     batch_sizes : sequence of int, (n_steps,)
+        B of every step.
     n_images : int
-        Number of training images, N.
+        N.
     start : float
         E[w^2] before the first step, in units of (s / h)^2.
 
@@ -64,11 +51,6 @@ def mean_squares(steps: np.ndarray, batch_sizes: Sequence[int], n_images: int, *
     -------
     array, shaped as `steps`
         E[w^2] in units of (s / h)^2; the excess loss of a training, as it measures it, is proportional to it.
-
-    Raises
-    ------
-    ArgumentError
-        If there is not one batch size for each step, or one that is larger than the training set.
 
     Examples
     --------
