@@ -90,7 +90,8 @@ class Products:
     def _remember(self, func: torch._ops.OpOverload, args: tuple, kwargs: dict, output: Tensor) -> None:
         """Write down what the operation multiplies or subtracts, or which products it hands on."""
         name, made = _name(func), self._made
-        x, *others = [x for x in args[name == "addcmul" :][:2] if _holds_numbers(x) and x.numel() > 1] or [None]
+        operands = args[1:3] if name == "addcmul" else args[:2]
+        x, *others = [x for x in operands if _holds_numbers(x) and x.numel() > 1] or [None]  # one number only scales
         if name in ("mul", "addcmul", "sub") and others and others[0] is not x:
             kind = "difference" if name == "sub" else "product"
             made[output] = kind, x.expand(output.shape), others[0].expand(output.shape)
@@ -115,16 +116,18 @@ class Products:
         name = _name(func)
         given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
         x = given.get((_SUMS | _NORMS).get(name))
-        kind, *factors = self._made.get(x, (None,)) if isinstance(x, Tensor) else (None,)
-        if kind != ("difference" if name in _NORMS else "product"):
+        if not isinstance(x, Tensor) or x not in self._made:
             return None
+        kind, *factors = self._made[x]
         if name in _NORMS and not _is_two(given.get("p", given.get("ord", 2))):
+            return None
+        if kind != ("difference" if name in _NORMS else "product"):
             return None
         dim = given.get("dim")
         axes = range(x.ndim) if dim in (None, []) else [dim] if isinstance(dim, int) else dim
         a, b = ({axis for axis in range(x.ndim) if t.shape[axis] > 1 and t.stride(axis)} for t in factors)
         if not a & b & {axis % x.ndim for axis in axes}:
-            return None
+            return None  # one of them stands for the whole sum: a scale
         # the mean of what is gated number by number, such as x * sigmoid(x), is a pooling
         gated = name == "mean" and not (a - b and b - a) and not self.parameters_among(factors)
         return None if gated else x
