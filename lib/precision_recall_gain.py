@@ -279,19 +279,17 @@ def _counts(y_true, y_score, pos_label, sample_weight):
     n_pos = np.count_nonzero(positive)
     _check_both_classes(n_pos, len(positive) - n_pos, 1 if pos_label is None else pos_label)
 
-    if weight is None:
-        # sorting values is several times as fast as sorting the order of samples, and counts need no order
-        ascending = np.sort(scores)
-    else:
-        order = np.argsort(scores)
-        ascending, positive, weight = scores[order], positive[order], weight[order]
+    # sorting values is several times as fast as sorting the order of samples, which only weights need
+    ascending = np.sort(scores)
     first = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
     thresholds = ascending[first]
     if weight is None:
         tps = n_pos - np.searchsorted(np.sort(scores[positive]), thresholds)
         return len(scores) - first - tps, tps, thresholds
+    descending = np.argsort(scores)[::-1]
+    positive, weight = positive[descending], weight[descending]
     # one sum for each class: a difference of sums could fall by rounding where it must not
-    fps, tps = (np.cumsum(np.where(part, weight, 0)[::-1])[::-1][first] for part in (~positive, positive))
+    fps, tps = (np.cumsum(np.where(part, weight, 0))[::-1][first] for part in (~positive, positive))
     return fps, tps, thresholds
 
 
