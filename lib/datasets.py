@@ -200,9 +200,9 @@ def _find_fashion_mnist(subset: str, root: Path | None) -> tuple[Path, dict[str,
             places += [_fashion_mnist_cache(subset)]
         places += [DEBIAN_FASHION_MNIST]
     for place in places:
-        if files := _find_files(place, checksums, RESTORE if place == shipped else "complete it, or remove the others"):
-            way_out = RESTORE if place == shipped else "remove it, so that it is found elsewhere"
-            return place, {name: _read_checked(files[name], checksums[name], way_out) for name in files}
+        way_out = RESTORE if place == shipped else "put it right, or remove it and the others, to look elsewhere"
+        if files := _find_files(place, checksums, way_out):
+            return place, {name: _read_checked(path, checksums[name], way_out) for name, path in files.items()}
     if subset == "quick":
         raise FileNotFoundError(f"the files that ship are missing in {shipped}: restore them from the repository")
     return _download_fashion_mnist(checksums)

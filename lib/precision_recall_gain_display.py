@@ -53,14 +53,10 @@ class PrecisionRecallGainDisplay(_BinaryClassifierCurveDisplayMixin):
 
     Attributes
     ----------
-    line_ : matplotlib Artist or list of Artists
-        Precision-Recall-Gain curve(s).
-    chance_level_ : matplotlib Artist or None
-        The chance level, if it is plotted.
+    line_, chance_level_, ax_, figure_
+        As of :class:`sklearn.metrics.PrecisionRecallDisplay`.
     f_gain_isometrics_ : list of matplotlib Artists or None
         The lines of equal F-gain, if they are plotted.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
 
     Examples
     --------
