@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from conftest import SECONDS
 from tests.test_house import PROJECT, README
 from tools.lock import BOOK, installed, package
 from tools.notebooks import chapters
@@ -28,6 +30,13 @@ def test_the_library_alone_is_as_large_as_said():
     (stated,) = re.findall(r"no PyTorch: (\d+) MB", README)
     pip = 20  # comes with every environment
     assert megabytes(PROJECT["project"]["dependencies"]) + pip == pytest.approx(float(stated), rel=0.1)
+
+
+def test_all_tests_take_as_long_as_said():
+    (stated,) = re.findall(r"in about (\d+) minutes on two cores", README)
+    if not (recorded := json.loads(SECONDS.read_text("utf8"))):
+        pytest.skip("no times are recorded: pytest --record-seconds")
+    assert sum(recorded.values()) / 2 / 60 == pytest.approx(float(stated), rel=0.3)
 
 
 def test_every_module_that_the_readme_runs_is_there():
