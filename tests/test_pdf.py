@@ -93,6 +93,11 @@ def test_pages_are_numbered_and_code_and_tables_stay_on_the_paper(book):
     assert all(float(page.mediabox.width) == pytest.approx(595, abs=2) for page in book.pages)
 
 
+def test_no_page_is_blank(book):
+    nearly = [page for page in book.pages if len(page.get_contents().get_data()) < 3000]  # the others draw much
+    assert [text for page in nearly if len(text := page.extract_text()) < 15] == []
+
+
 def test_what_the_pages_fold_or_move_stands_open_and_still(site):
     pages = {page for page, _ in pdf.contents(CONTENTS)}
     for page, depth in pdf.contents(CONTENTS):

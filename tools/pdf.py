@@ -109,6 +109,9 @@ def article_of(site: Path, page: str, depth: int, pages: set[str]) -> str:
     article = BeautifulSoup(text, "html.parser").select_one("article")
     for tag in article.select(LEFT_OUT):
         tag.decompose()
+    for tag in article.select(".cell"):  # of which nothing is left, it could still begin a page
+        if not (tag.get_text(strip=True) or tag.find("img")):
+            tag.decompose()
     for tag in article.find_all("details"):
         tag["open"] = ""
     for tag in article.find_all("img"):
