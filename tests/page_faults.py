@@ -7,7 +7,7 @@ from pathlib import Path
 import axe_playwright_python
 from playwright.sync_api import Browser
 
-from tests.reader import DESKTOP, PHONE, SMALL_PHONE, TABLET, Reader
+from tests.reader import DESKTOP, MOST_BYTES, PHONE, SMALL_PHONE, TABLET, Reader
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf8")
 RULES = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -50,7 +50,6 @@ PALE_CODE = """least => {
   return [...pale.values()];
 }"""
 LEAST_CONTRAST = 4.5
-MOST_BYTES = 1_000_000  # of a page and all it loads, packed, before a figure is touched
 SMALLEST_TEXT = 11  # pixels
 STILL = """() => Promise.race([  // until what slides away is gone
   Promise.allSettled(document.getAnimations().map(moves => moves.finished)),
@@ -92,6 +91,17 @@ TOO_LIGHT_FOR_PAPER = """() => {
 }"""
 
 
+# what is folded, open; then formulas that are wider than their place, in which they would scroll
+UNFOLD = """() => {
+  for (const fold of document.querySelectorAll("article details")) fold.open = true;
+  for (const fold of document.querySelectorAll("article .toggle-hidden")) fold.classList.remove("toggle-hidden");
+}"""
+WIDE_FORMULAS = """() => [...document.querySelectorAll("article mjx-container")]
+  .filter(formula => formula.checkVisibility() &&
+    formula.querySelector("mjx-math").getBoundingClientRect().width > formula.clientWidth + 2)
+  .map(formula => formula.querySelector("mjx-assistive-mml").textContent.replace(/\\s+/g, " ").slice(0, 80))"""
+
+
 def as_it_opens(reader: Reader) -> list[str]:
     page, faults = reader.page, []
     if page.evaluate("document.documentElement.dataset.theme") != "dark":
@@ -121,6 +131,15 @@ def on_screen(reader: Reader, screens: list[dict[str, int]], rules: dict) -> lis
                 nodes = [node["html"][:150] for node in violation["nodes"][:3]]
                 found.append(f"{violation['id']}: {violation['help']}: {nodes}")
         faults += [f"{screen['width']} px: {fault}" for fault in found]
+    return faults
+
+
+def formulas_on(reader: Reader, screens: list[dict[str, int]]) -> list[str]:
+    faults = []
+    reader.page.evaluate(UNFOLD)
+    for screen in screens:
+        reader.page.set_viewport_size(screen)
+        faults += [f"{screen['width']} px: too wide: {text}" for text in reader.page.evaluate(WIDE_FORMULAS)]
     return faults
 
 
@@ -158,6 +177,7 @@ def faults_of(browser: Browser, address: str, names: list[str]) -> dict[str, lis
         reader.page.emulate_media(color_scheme="light")
         reader.page.wait_for_function("document.documentElement.dataset.theme === 'light'")
         faults += on_screen(reader, [DESKTOP, TABLET], RULES)
+        faults += formulas_on(reader, [PHONE, SMALL_PHONE])
         reader.page.emulate_media(color_scheme="dark")
         reader.page.set_viewport_size(PHONE)
         if faults := faults + reader.faults:

@@ -35,6 +35,7 @@
   let later;
   addEventListener("resize", () => { clearTimeout(later); later = setTimeout(mark, 200); });
   document.addEventListener("toggle", mark, true);
+  addEventListener("click", () => setTimeout(mark));  // which may open a folded solution
 
   // the contents mark the section that is read, also on the way up: the theme marks a heading only as it comes into view
   const sections = [...document.querySelectorAll("#pst-page-toc-nav a[href^='#']")]
