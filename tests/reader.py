@@ -26,6 +26,12 @@ DESKTOP, TABLET, PHONE, SMALL_PHONE = (
 )
 # when the mathematics is typeset
 READY = "() => !window.MathJax || (MathJax.startup && MathJax.startup.promise.then(() => true))"
+# the same while a page still comes: at first there is no mathematics, and no MathJax either
+TYPESET = """() => document.readyState !== "loading" && (!document.querySelector("article .math") ||
+  (window.MathJax?.startup?.promise && MathJax.startup.promise.then(() => true)))"""
+LINE = {"offline": False, "latency": 150, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 1.6e6 / 8}
+MOST_BYTES = 1_000_000  # of a page and all it loads, packed, before a figure is touched
+LONGEST = 5.0  # seconds until text and formulas can be read on this line
 PACKED = {".woff", ".woff2", ".png"}
 
 
@@ -104,3 +110,22 @@ class Reader:
 
     def close(self) -> None:
         self.context.close()
+
+
+def reading_time(browser: Browser, address: str, name: str) -> tuple[float, int]:
+    """Seconds until a page's text stands and its formulas are typeset with their fonts, on a slow line; and its bytes.
+
+    The bytes are those of the page and all that it loads, packed, before a figure is touched.
+    """
+    reader = Reader(browser, address, PHONE)
+    reader.page.set_default_timeout(120_000)
+    line, loaded = reader.context.new_cdp_session(reader.page), []
+    line.on("Network.loadingFinished", lambda done: loaded.append(done["encodedDataLength"]))
+    line.send("Network.enable")
+    line.send("Network.emulateNetworkConditions", LINE)
+    reader.page.goto(f"{address}/{name}", wait_until="commit")
+    reader.page.wait_for_function(TYPESET)
+    seconds = reader.page.evaluate("document.fonts.ready.then(() => performance.now() / 1000)")
+    reader.page.wait_for_load_state("networkidle")
+    reader.close()
+    return seconds, sum(loaded)

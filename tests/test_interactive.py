@@ -7,11 +7,9 @@ import io
 import pytest
 from PIL import Image
 
-from tests.reader import DESKTOP, PHONE, READY, Reader
+from tests.reader import DESKTOP, LONGEST, PHONE, Reader, reading_time
 
 ALIVE = ".plotly-offline.alive"
-LINE = {"offline": False, "latency": 150, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 1.6e6 / 8}
-LONGEST = 5.0  # seconds until text and formulas can be read on this line
 SHOWN = """plot => plot.data.filter(trace => trace.visible !== false && trace.visible !== "legendonly")
   .filter(trace => [...(trace.y ?? trace.x ?? [])].some(value => value !== null)).length"""
 DRAWN = (
@@ -147,22 +145,9 @@ def test_on_paper_and_without_scripts_a_figure_that_moves_is_a_described_picture
 def test_text_and_formulas_can_be_read_soon_on_a_slow_line(browser, address, names):
     slow = {}
     for name in [name for name in names if name.endswith("1_answers.html")] + ["book/intro.html"]:
-        seconds = reading_time(browser, address, name)
-        if seconds > LONGEST:  # the machine may have been busy
-            seconds = reading_time(browser, address, name)
-        if seconds > LONGEST:
+        seconds = []
+        while len(seconds) < 4 and min(seconds, default=LONGEST) >= LONGEST:  # again: the machine may be busy
+            seconds.append(reading_time(browser, address, name)[0])
+        if min(seconds) >= LONGEST:
             slow[name] = seconds
     assert slow == {}
-
-
-def reading_time(browser, address: str, name: str) -> float:
-    """Seconds until the text stands and its formulas are typeset, with their fonts."""
-    reader = Reader(browser, address, PHONE)
-    line = reader.context.new_cdp_session(reader.page)
-    line.send("Network.enable")
-    line.send("Network.emulateNetworkConditions", LINE)
-    reader.page.goto(f"{address}/{name}", wait_until="commit")
-    reader.page.wait_for_function(READY)
-    seconds = reader.page.evaluate("document.fonts.ready.then(() => performance.now() / 1000)")
-    reader.close()
-    return seconds
