@@ -59,14 +59,17 @@ def pytest_collection_modifyitems(items) -> None:
 def order(items: list, seconds: dict[str, float]) -> None:
     """The file that takes longest first, so that none begun late is waited for; one never timed may take long.
 
-    Of those that want the rendered book, one starts at once and builds it, and none beside it waits for that.
+    Of those that want the rendered book, one starts at once and builds it; the next one wants none, so that it need not
+    wait for that.
     """
     files = {item.path for item in items if item.path.is_relative_to(ROOT)}
     time = {path: seconds.get(path.relative_to(ROOT).as_posix(), 1e3) for path in files}
     site = {item.path for item in items if "site" in getattr(item, "fixturenames", ())}
     # of equals the first by name: every process of a run must come to the same order
     builder = max(sorted(site), key=lambda path: time.get(path, 0), default=None)
-    items.sort(key=lambda item: (item.path != builder, -time.get(item.path, 0), str(item.path)))
+    meanwhile = max(sorted(files - site), key=lambda path: time[path], default=None)
+    first = [builder, meanwhile]
+    items.sort(key=lambda item: (*(item.path != path for path in first), -time.get(item.path, 0), str(item.path)))
 
 
 def pytest_itemcollected(item) -> None:

@@ -219,13 +219,28 @@ def test_a_chapter_is_compared_from_wherever_pytest_is_called(place, tmp_path):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+def started(seconds: dict[str, float], wanting_pages: set[str]) -> list[str]:
+    """The order of files of one test each."""
+    items = [SimpleNamespace(path=ROOT / name, fixturenames=["site"] * (name in wanting_pages)) for name in seconds]
+    order(items, seconds)
+    return [item.path.relative_to(ROOT).as_posix() for item in items]
+
+
 def test_files_start_in_the_order_of_the_time_they_take():
     seconds = {"book/a.ipynb": 60, "book/b.ipynb": 300, "tests/test_browser.py": 90, "tests/test_book.py": 30}
-    names = {"book/a.ipynb": [], "tests/test_book.py": ["site"], "book/b.ipynb": [], "tests/test_browser.py": ["site"]}
-    items = [SimpleNamespace(path=ROOT / name, fixturenames=fixtures) for name, fixtures in names.items()]
-    items.append(SimpleNamespace(path=ROOT / "tests" / "test_new.py"))
-    order(items, seconds)
-    started = [item.path.relative_to(ROOT).as_posix() for item in items]
-    builder, others = started[0], started[1:]
+    builder, *others = started(seconds, {"tests/test_browser.py", "tests/test_book.py"})
     assert builder == "tests/test_browser.py"  # so that nobody waits for the pages
-    assert others == ["tests/test_new.py", "book/b.ipynb", "book/a.ipynb", "tests/test_book.py"]
+    assert others == ["book/b.ipynb", "book/a.ipynb", "tests/test_book.py"]
+
+
+def test_while_the_pages_are_built_another_process_does_what_needs_none():
+    seconds = {"tests/test_pdf.py": 130, "tests/test_browser.py": 120, "tests/test_book.py": 110, "book/b.ipynb": 100}
+    first, second, *others = started(seconds, set(seconds) - {"book/b.ipynb"})
+    assert (first, second) == ("tests/test_pdf.py", "book/b.ipynb")
+    assert others == ["tests/test_browser.py", "tests/test_book.py"]
+
+
+def test_a_file_that_was_never_timed_may_take_long():
+    items = [SimpleNamespace(path=ROOT / "tests" / name) for name in ("test_old.py", "test_new.py")]
+    order(items, {"tests/test_old.py": 100})
+    assert [item.path.name for item in items] == ["test_new.py", "test_old.py"]
