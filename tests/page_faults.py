@@ -19,9 +19,11 @@ PROBLEMS = (
     "book/layer_counts/",
     "book/staleness/",
 )  # whose pages test_browser_problems.py opens
-# axe finds the contrast of each token of code by itself, most of all its time: PALE_CODE looks at all of them at once
-LEAVE_CODE = 'axe.configure({rules: [{id: "color-contrast", selector: "*:not(article pre, article pre *)"}]})'
-PALE_CODE = """least => {
+# axe finds the contrast of each token of code and each cell of a table by itself, most of all its time; PALE looks at
+# all of them at once
+MANY = "article :is(pre, pre *, table *)"
+LEAVE_MANY = f'axe.configure({{rules: [{{id: "color-contrast", selector: "*:not({MANY})"}}]}})'
+PALE = """([many, least]) => {
   const numbers = color => color.match(/[\\d.]+/g).map(Number), solid = color => (numbers(color)[3] ?? 1) === 1;
   const brightness = color => {
     const [r, g, b] = numbers(color).slice(0, 3).map(v => v / 255)
@@ -38,7 +40,7 @@ PALE_CODE = """least => {
     return "rgb(255, 255, 255)";
   };
   const pale = new Map(), seen = new Set();
-  for (const element of document.querySelectorAll("article pre, article pre *")) {
+  for (const element of document.querySelectorAll(many)) {
     if (![...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.textContent.trim())) continue;
     const { color, opacity } = getComputedStyle(element), behind = background(element), pair = `${color} on ${behind}`;
     if (seen.has(pair) && opacity === "1") continue;
@@ -126,7 +128,7 @@ def on_screen(reader: Reader, screens: list[dict[str, int]], rules: dict) -> lis
         found = [*silent, *page.evaluate(CUT_OFF)]
         found += [f"text too small: {element}" for element in page.evaluate(SMALL_TEXT, SMALLEST_TEXT)]
         if screen is screens[0]:
-            found += [f"code hard to read: {token}" for token in page.evaluate(PALE_CODE, LEAST_CONTRAST)]
+            found += [f"hard to read: {text}" for text in page.evaluate(PALE, [MANY, LEAST_CONTRAST])]
             for violation in page.evaluate(RUN_AXE, rules)["violations"]:
                 nodes = [node["html"][:150] for node in violation["nodes"][:3]]
                 found.append(f"{violation['id']}: {violation['help']}: {nodes}")
@@ -168,7 +170,7 @@ def faults_of(browser: Browser, address: str, names: list[str]) -> dict[str, lis
         loaded.clear()
         reader.open(name).wait_for_load_state("networkidle")
         reader.page.evaluate(AXE)
-        reader.page.evaluate(LEAVE_CODE)
+        reader.page.evaluate(LEAVE_MANY)
         faults = [f"{sum(loaded)} bytes"] if sum(loaded) > MOST_BYTES else []
         faults += as_it_opens(reader)
         # formulas have the colour of their text; what does not depend on screen and scheme is checked once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.page_faults import LEAST_CONTRAST, PALE_CODE, PROBLEMS, faults_of
+from tests.page_faults import LEAST_CONTRAST, MANY, PALE, PROBLEMS, faults_of
 from tests.reader import DESKTOP, Reader
 
 
@@ -23,11 +23,12 @@ def test_every_page_is_sound_on_every_screen_and_on_paper(browser, address, name
         ("color: #595959; background: #999", True),
     ],
 )
-def test_a_token_of_code_that_is_hard_to_read_is_noticed(browser, style, pale):
+@pytest.mark.parametrize("around", ["<pre>x <span>=</span> {}</pre>", "<table><tr><td>x</td><td>{}</td></tr></table>"])
+def test_a_word_of_code_or_in_a_table_that_is_hard_to_read_is_noticed(browser, around, style, pale):
     page = browser.new_page()
-    page.set_content(f'<article><pre>x <span>=</span> <span style="{style}">1</span></pre></article>')
-    found = page.evaluate(PALE_CODE, LEAST_CONTRAST)
-    assert ([style[:14] in token for token in found] == [True]) == pale
+    word = f'<span style="{style}">1</span>'
+    page.set_content(f"<article>{around.format(word)}</article>")
+    assert [word in text for text in page.evaluate(PALE, [MANY, LEAST_CONTRAST])] == [True] * pale
     page.close()
 
 

@@ -386,7 +386,7 @@ TRAIN_AND_STORE = """
     model = convolutional()
     schedule = partial(CyclicLR, base_lr=0.01, max_lr=0.3, step_size_up=30, mode="exp_range", gamma=0.999,
                        cycle_momentum=False)
-    sizes = [8, 16, 24] * 200
+    sizes = [8, 16, 24] * 100
     settings = training.Settings(batch_sizes=sizes, learning_rate=0.1, momentum=0.9, schedule=schedule,
                                  micro_batch_size=10, seed=3)
     run = training.train(model, images(100), images(40, seed=1), settings, checkpoint=f"{directory}/run.pt",
@@ -405,7 +405,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def assert_same_outcome(directory: Path, uninterrupted: dict) -> None:
     outcome = torch.load(directory / "outcome.pt", weights_only=True)
-    assert outcome["history"].shape == (600, len(HISTORY_COLUMNS))
+    assert outcome["history"].shape == (300, len(HISTORY_COLUMNS))
     assert torch.equal(
         outcome["history"].view(torch.int64), uninterrupted["history"].view(torch.int64)
     )  # bits, NaN too
