@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-import pytest
 from PIL import Image
 
 from tests.reader import DESKTOP, LONGEST, PHONE, Reader, reading_time
@@ -65,7 +64,7 @@ def test_every_slider_and_list_of_a_figure_moves_by_keyboard_and_none_leads_to_a
 
 
 def swipe(page, line, x: float, y: float, distance: float) -> None:
-    """One finger, upwards."""
+    """One finger, upwards, or downwards by a negative distance."""
     touch = [{"x": x, "y": y - distance * step / 10} for step in range(11)]
     line.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": touch[:1]})
     for point in touch[1:]:
@@ -87,7 +86,9 @@ def test_a_swipe_over_a_figure_scrolls_the_page_and_leaves_its_axes(browser, add
             axes = plot.evaluate("plot => JSON.stringify(plot._fullLayout.xaxis.range)")
             before = page.evaluate("scrollY")
             swipe(page, line, 187, 450, 150)
-            assert page.evaluate("scrollY") - before > 100, f"{name}: the page does not move"
+            assert (down := page.evaluate("scrollY")) - before > 100, f"{name}: the page does not move down"
+            swipe(page, line, 187, 250, -150)
+            assert down - page.evaluate("scrollY") > 100, f"{name}: the page does not move up"
             assert plot.evaluate("plot => JSON.stringify(plot._fullLayout.xaxis.range)") == axes, name
             assert plot.evaluate(SMALL) == [], name
         assert reader.faults == []
@@ -104,19 +105,28 @@ def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize(("scheme", "forced"), SCHEMES, ids=["light", "dark", "forced-light", "forced-dark"])
-def test_a_slider_stands_out_from_the_page_in_every_scheme(browser, address, interactive, scheme, forced):
-    reader = Reader(browser, address, DESKTOP, scheme, forced_colors=forced or "none")
-    page = reader.open(interactive[0])
-    bring_to_life(page)
-    slider = page.get_by_role("slider").first
-    slider.fill(str(int(slider.get_attribute("max")) // 2))
-    shot = Image.open(io.BytesIO(slider.screenshot())).convert("RGB")
-    middle, page_color = shot.height // 2, shot.getpixel((shot.width // 3, 1))
-    thumb = max(contrast(shot.getpixel((x, middle)), page_color) for x in range(shot.width // 3, 2 * shot.width // 3))
-    rail = max(contrast(shot.getpixel((5, y)), page_color) for y in range(shot.height))
-    assert thumb >= 3 and rail >= 3, (thumb, rail)
-    reader.close()
+def test_sliders_and_figures_stand_out_from_the_page_in_every_scheme(browser, address, interactive):
+    for name in interactive:
+        reader = Reader(browser, address, DESKTOP)
+        page = reader.open(name)
+        bring_to_life(page)
+        for slider in page.get_by_role("slider").all():
+            slider.fill(str(int(slider.get_attribute("max")) // 2))
+        for scheme, forced in SCHEMES:
+            page.emulate_media(color_scheme=scheme, forced_colors=forced or "none")
+            page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+            for slider in page.get_by_role("slider").all():
+                shot = Image.open(io.BytesIO(slider.screenshot())).convert("RGB")
+                third, middle, page_color = shot.width // 3, shot.height // 2, shot.getpixel((shot.width // 3, 1))
+                thumb = max(contrast(shot.getpixel((x, middle)), page_color) for x in range(third, 2 * third))
+                rail = max(contrast(shot.getpixel((5, y)), page_color) for y in range(shot.height))
+                assert thumb >= 3 and rail >= 3, (name, scheme, forced, thumb, rail)
+            if forced:  # the colours of a figure are its own: on white, as they were drawn
+                looks = page.locator(ALIVE).evaluate_all(
+                    "all => all.map(box => getComputedStyle(box)).map(look => [look.filter, look.backgroundColor])"
+                )
+                assert looks and all(look == ["none", "rgb(255, 255, 255)"] for look in looks), (name, scheme, looks)
+        reader.close()
 
 
 def test_figures_follow_the_colour_mode_when_the_reader_changes_it(browser, address, interactive):
