@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lib.arguments import ArgumentError
 from lib.experiments.plan import PROFILES, stages
@@ -196,6 +195,8 @@ def _paired(one: pd.Series, other: pd.Series) -> dict:
         return row | {"low": np.nan, "high": np.nan, "p": np.nan}
     if not differences.any():  # the same training: nothing to test, and t would be 0 / 0
         return row | {"low": 0.0, "high": 0.0, "p": np.nan}
+    from scipy import stats  # half a second, which no worker that only trains need wait for
+
     test = stats.ttest_rel(one, other)
     low, high = test.confidence_interval(0.95)
     return row | {"low": low, "high": high, "p": test.pvalue}
