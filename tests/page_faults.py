@@ -54,8 +54,9 @@ PALE = """([many, least]) => {
 LEAST_CONTRAST = 4.5
 SMALLEST_TEXT = 11  # pixels
 STILL = """() => Promise.race([  // until what slides away is gone
-  Promise.allSettled(document.getAnimations().map(moves => moves.finished)),
-  new Promise(enough => setTimeout(enough, 350))])"""
+  Promise.allSettled(document.getAnimations().filter(moves => moves.effect.getComputedTiming().endTime < Infinity)
+    .map(moves => moves.finished)),
+  new Promise(enough => setTimeout(enough, 500))])"""
 SMALL_TEXT = """smallest => [...document.querySelectorAll("article *")].filter(element =>
     [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.textContent.trim()) &&
     element.checkVisibility() && !element.closest("svg, mjx-container, sup, sub, script, style"))
@@ -168,13 +169,15 @@ def faults_of(browser: Browser, address: str, names: list[str]) -> dict[str, lis
     wrong = {}
     for name in names:
         loaded.clear()
-        reader.open(name).wait_for_load_state("networkidle")
-        reader.page.evaluate(AXE)
-        reader.page.evaluate(LEAVE_MANY)
-        faults = [f"{sum(loaded)} bytes"] if sum(loaded) > MOST_BYTES else []
-        faults += as_it_opens(reader)
+        page = reader.open(name)
+        page.evaluate(AXE)
+        page.evaluate(LEAVE_MANY)
+        faults = as_it_opens(reader)
         # formulas have the colour of their text; what does not depend on screen and scheme is checked once
         faults += on_screen(reader, [PHONE, SMALL_PHONE], SCREEN_RULES)
+        page.wait_for_load_state("networkidle")
+        if sum(loaded) > MOST_BYTES:
+            faults.append(f"{sum(loaded)} bytes")
         faults += on_paper(reader)
         reader.page.emulate_media(color_scheme="light")
         reader.page.wait_for_function("document.documentElement.dataset.theme === 'light'")
