@@ -33,6 +33,9 @@ class _Branches(nn.ModuleDict):
     (n, in_channels, h, w) to (n, sum of the branches' channels, h, w), with h and w halved if the branches halve them.
     """
 
+    def __init__(self, **branches: nn.Module) -> None:
+        super().__init__(branches)
+
     def forward(self, x: Tensor) -> Tensor:
         # the channels, counted from the end: an image may come without a batch axis
         return torch.cat([branch(x) for branch in self.values()], dim=-3)
@@ -43,10 +46,7 @@ class InceptionModule(_Branches):
 
     def __init__(self, in_channels: int, channels_1x1: int, channels_3x3: int) -> None:
         super().__init__(
-            {
-                "branch_1x1": ConvModule(in_channels, channels_1x1, 1),
-                "branch_3x3": ConvModule(in_channels, channels_3x3, 3),
-            }
+            branch_1x1=ConvModule(in_channels, channels_1x1, 1), branch_3x3=ConvModule(in_channels, channels_3x3, 3)
         )
 
 
@@ -55,10 +55,8 @@ class DownsampleModule(_Branches):
 
     def __init__(self, in_channels: int, channels_3x3: int) -> None:
         super().__init__(
-            {
-                "branch_3x3": ConvModule(in_channels, channels_3x3, 3, stride=2),
-                "branch_pool": nn.MaxPool2d(3, stride=2, padding=1),
-            }
+            branch_3x3=ConvModule(in_channels, channels_3x3, 3, stride=2),
+            branch_pool=nn.MaxPool2d(3, stride=2, padding=1),
         )
 
 
@@ -137,12 +135,10 @@ class NaiveInceptionModule(_Branches):
         self, in_channels: int = 256, channels_1x1: int = 128, channels_3x3: int = 192, channels_5x5: int = 96
     ) -> None:
         super().__init__(
-            {
-                "branch_1x1": _convolution(1, in_channels=in_channels, channels_1x1=channels_1x1),
-                "branch_3x3": _convolution(3, in_channels=in_channels, channels_3x3=channels_3x3),
-                "branch_5x5": _convolution(5, in_channels=in_channels, channels_5x5=channels_5x5),
-                "branch_pool": nn.MaxPool2d(3, stride=1, padding=1),
-            }
+            branch_1x1=_convolution(1, in_channels=in_channels, channels_1x1=channels_1x1),
+            branch_3x3=_convolution(3, in_channels=in_channels, channels_3x3=channels_3x3),
+            branch_5x5=_convolution(5, in_channels=in_channels, channels_5x5=channels_5x5),
+            branch_pool=nn.MaxPool2d(3, stride=1, padding=1),
         )
         self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + in_channels
 
@@ -170,20 +166,18 @@ class ReducedInceptionModule(_Branches):
         channels_pool: int = 64,
     ) -> None:
         super().__init__(
-            {
-                "branch_1x1": _convolution(1, in_channels=in_channels, channels_1x1=channels_1x1),
-                "branch_3x3": nn.Sequential(
-                    _convolution(1, in_channels=in_channels, reduce_3x3=reduce_3x3),
-                    _convolution(3, reduce_3x3=reduce_3x3, channels_3x3=channels_3x3),
-                ),
-                "branch_5x5": nn.Sequential(
-                    _convolution(1, in_channels=in_channels, reduce_5x5=reduce_5x5),
-                    _convolution(5, reduce_5x5=reduce_5x5, channels_5x5=channels_5x5),
-                ),
-                "branch_pool": nn.Sequential(
-                    nn.MaxPool2d(3, stride=1, padding=1),
-                    _convolution(1, in_channels=in_channels, channels_pool=channels_pool),
-                ),
-            }
+            branch_1x1=_convolution(1, in_channels=in_channels, channels_1x1=channels_1x1),
+            branch_3x3=nn.Sequential(
+                _convolution(1, in_channels=in_channels, reduce_3x3=reduce_3x3),
+                _convolution(3, reduce_3x3=reduce_3x3, channels_3x3=channels_3x3),
+            ),
+            branch_5x5=nn.Sequential(
+                _convolution(1, in_channels=in_channels, reduce_5x5=reduce_5x5),
+                _convolution(5, reduce_5x5=reduce_5x5, channels_5x5=channels_5x5),
+            ),
+            branch_pool=nn.Sequential(
+                nn.MaxPool2d(3, stride=1, padding=1),
+                _convolution(1, in_channels=in_channels, channels_pool=channels_pool),
+            ),
         )
         self.out_channels = channels_1x1 + channels_3x3 + channels_5x5 + channels_pool

@@ -64,10 +64,6 @@ def run_parameter_server(
 
     Parameters
     ----------
-    task : Task
-    n_learners, n_updates : int
-    learning_rate : float
-        The same for all gradients.
     scheme, k : str, int
         "async", one gradient an update; or "k-sync": an update averages the gradients of the first k learners, which
         wait for it. A gradient that comes later than its version's update is dropped (a computation that runs elsewhere
@@ -90,8 +86,6 @@ def run_parameter_server(
 
     Raises
     ------
-    ArgumentError
-        If an argument is not as described.
     RuntimeError
         If a learner's gradient fails (the message has its reason), or too few learners are left.
     TimeoutError
