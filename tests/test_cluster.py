@@ -89,7 +89,7 @@ def meanwhile(condition: Callable[[], bool], action: Callable[[], None]) -> thre
     """Do something as soon as something holds, while the test goes on."""
 
     def wait_and_act() -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600  # on a machine that is busy, workers take minutes to start
         while not condition() and time.monotonic() < end:
             time.sleep(0.02)
         action()
