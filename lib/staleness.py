@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lib.arguments import ArgumentError, check_unmasked, choice, real_number, whole_number
+from lib.arguments import ArgumentError, check_unmasked, choice, generator, real_number, whole_number
 from lib.compute_times import checked_times, is_sequence, streams
 
 #: The schemes of :func:`simulate`: when the server updates the weights, and who reads them then.
@@ -95,7 +95,7 @@ def simulate(
     compute_time: object,
     scheme: str = "async",
     k: int = 1,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     tie_order: Sequence[int] | None = None,
     service_time: float = 0.0,
 ) -> pd.DataFrame:
@@ -127,8 +127,8 @@ def simulate(
         One of the five above.
     k : int
         Number of gradients in an update: 1 with "async", at most `n_learners` if they come from different learners.
-    rng : numpy.random.Generator
-        Source of the compute times.
+    rng : numpy.random.Generator or int
+        Source of the compute times, or its seed.
     tie_order : sequence of int, optional
         Whose gradient counts first of several that are finished at the same time, as in :func:`update_log`.
     service_time : float
@@ -162,8 +162,7 @@ def simulate(
     k = _group_size(scheme, k, n_learners)
     rank = _ranks(tie_order, n_learners)
     service_time = real_number("service_time", service_time, at_least=0)
-    if not isinstance(rng, np.random.Generator):
-        raise ArgumentError(f"rng must be a numpy.random.Generator, got {rng!r}: use numpy.random.default_rng(seed)")
+    rng = generator("rng", rng)
     waits = scheme in ("k-sync", "k-async")  # a learner whose gradient was received reads only after the update
     cancels = scheme in ("k-sync", "k-batch-sync")  # an update ends all computations
     # if nobody waits, each learner starts at its own last finish: its finish times are known beforehand
@@ -189,10 +188,7 @@ def simulate(
         while len(learners) < complete:
             finished, order, learner = heapq.heappop(queue)
             if order == n_learners:
-                raise ArgumentError(
-                    f"compute_time has too few recorded times: learner {learner + 1} would start another gradient, so "
-                    f"only {version - 1} updates are known; record more, or ask for fewer"
-                )
+                raise _too_few_times(learner, version)
             now = max(now, finished) + service_time if service_time else finished  # the server takes one at a time
             learners.append(learner)
             read_versions.append(read[learner])
@@ -337,6 +333,13 @@ def _group_size(scheme: str, k: int, n_learners: int) -> int:
             f"comes from another learner; got {k}: choose a smaller k, or '{scheme.replace('k-', 'k-batch-')}'"
         )
     return k
+
+
+def _too_few_times(learner: int, version: int) -> ArgumentError:
+    return ArgumentError(
+        f"compute_time has too few recorded times: learner {learner + 1} would start another gradient, so only "
+        f"{version - 1} updates are known; record more, or ask for fewer"
+    )
 
 
 def _checked_log(log: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -538,7 +538,7 @@ BAD_SIMULATIONS = {
     "k with async": (dict(k=2), "k must be 1 with scheme 'async', got 2"),
     "an order of ties that leaves one out": (dict(tie_order=[1]), "tie_order must name every learner once"),
     "a server that takes negative time": (dict(service_time=-1), "service_time must be a finite number of at least 0"),
-    "a seed": (dict(rng=0), "rng must be a numpy.random.Generator, got 0: use numpy.random.default_rng"),
+    "no source of randomness": (dict(rng=None), "rng must be a numpy.random.Generator or a whole number as its seed"),
     "the old generator": (dict(rng=np.random.RandomState(0)), "rng must be a numpy.random.Generator"),
     "a distribution too few": (dict(compute_time=[stats.expon()]), "compute_time has 1 entries for 2 learners"),
     "one sequence for all": (dict(compute_time=[1.0, 2.0, 3.0]), "compute_time has 3 entries for 2 learners"),
@@ -728,3 +728,9 @@ def test_first_rows_of_a_log_can_be_run():
     whole, part = (run_sgd(log, lambda w, rows: w, 1.0, learning_rate=0.1) for log in (LOG, LOG[:3]))
     np.testing.assert_array_equal(whole[:4], part)
     assert all(a != b for a, b in pairwise(part))
+
+
+def test_a_seed_is_the_generator_that_it_makes():
+    options = dict(compute_time=stats.expon(), scheme="k-batch-async", k=2)
+    of_generator = simulate(3, 50, rng=np.random.default_rng(7), **options)
+    pd.testing.assert_frame_equal(simulate(3, 50, rng=7, **options), of_generator)
