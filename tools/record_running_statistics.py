@@ -22,7 +22,7 @@ from torch.optim.swa_utils import update_bn
 from lib.datasets import load_fashion_mnist
 from lib.devices import seeded
 from lib.experiments import PROFILES, Unit, plan, stages, stored_bounds
-from lib.experiments.units import provenance
+from lib.experiments.provenance import before_training
 from lib.files import write_atomically
 from lib.inception import SmallInception
 from lib.learning_rates import mean_by_samples
@@ -74,7 +74,7 @@ def record(unit: Unit) -> dict:
     data = load_fashion_mnist(PROFILES[unit.profile].subset)
     with seeded(unit.settings.seed):
         network = SmallInception()
-    made = provenance()
+    made = before_training()
     return {"unit": unit.id, "provenance": made} | train_and_evaluate(network, data.train, data.test, unit.settings)
 
 
