@@ -60,10 +60,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # a browser opens more than the usual 5 at once; one that is dropped is tried again late
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The address at which a folder is offered."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
+    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
