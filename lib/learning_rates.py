@@ -1,4 +1,4 @@
-"""Rules about learning rates: the ramp, the bounds of a cycle, schedules, and means over bins of samples."""
+"""Rules about learning rates: the ramp, the bounds of a cycle, and means over bins of samples."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def learning_rate_ramp(
     model, train_data, device
         See `train`.
     lr_start, lr_end : float
-        Learning rate of the first and of the last iteration, at least the second.
+        Learning rate of the first and of the last iteration, rising.
     iterations, batch_size : int
     spacing : {"log", "linear"}
         Equal ratios from one iteration to the next, or equal differences as in the paper.

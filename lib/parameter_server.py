@@ -41,7 +41,7 @@ class Run(NamedTuple):
     log: pd.DataFrame  #: the columns of `lib.staleness.update_log`; ``time`` in seconds from the first read
     weights: np.ndarray  #: the last version
     compute_times: np.ndarray  #: for each row of the log the seconds from its read to its delivery
-    lost: dict[int, float]  #: learners whose process died, and when the server noticed; they have no later rows
+    lost: dict[int, float]  #: learners whose process died, and when the server noticed; they deliver no more
 
 
 def run_parameter_server(

@@ -189,7 +189,7 @@ def simulate(
             finished, order, learner = heapq.heappop(queue)
             if order == n_learners:
                 raise _too_few_times(learner, version)
-            now = max(now, finished) + service_time if service_time else finished  # the server takes one at a time
+            now = max(now, finished) + service_time if service_time else finished  # one at a time; at once if it can
             learners.append(learner)
             read_versions.append(read[learner])
             if not waits and len(learners) < complete:
@@ -197,7 +197,8 @@ def simulate(
         times.append(float(now))
         if cancels:
             queue.clear()
-        for learner in range(n_learners) if cancels else learners[-k:] if waits else learners[-1:]:
+        readers = range(n_learners) if cancels else learners[-k:] if waits else learners[-1:]
+        for learner in readers:
             start(learner, version)
     return _log(times, learners, read_versions, k)
 

@@ -193,7 +193,8 @@ class Training:
         model.to(self.device, memory_format=self.precision.memory_format)
         if not model.training:
             model.train()  # else what is in evaluation mode within it was frozen on purpose
-        alone = any(size % settings.micro_batch_size == 1 or size == 1 for size in set(settings.batch_sizes))
+        part = settings.micro_batch_size
+        alone = part == 1 or any(size % part == 1 for size in set(settings.batch_sizes))
         check_scores(model, data, self.precision, alone=alone)
         self.optimizer = torch.optim.SGD(
             model.parameters(), settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay

@@ -63,6 +63,18 @@ def test_a_stage_in_which_both_are_the_same_training_is_no_comparison() -> None:
     assert table["p_holm"].iloc[1:].tolist() == pytest.approx((4 * table["p"].iloc[1:]).tolist())  # of four, not five
 
 
+@pytest.mark.parametrize("cut", [1, 3])
+def test_a_stage_that_a_training_has_not_reached_has_no_verdict(cut: int) -> None:
+    one, other = ([finished(seed, slope=0.1 * seed + x) for seed in range(3)] for x in (0.0, 0.01))
+    for made in one[:cut]:
+        made["history"] = made["history"].iloc[:75]  # a part of the second stage
+        made["summary"]["samples_seen"] = 3_000
+    table = stage_differences({"a": one, "b": other}, "a", "b")
+    assert table["verdict"].iloc[0] != "a mean is missing: no verdict"
+    assert set(table["verdict"].iloc[1:]) == {"a mean is missing: no verdict"}
+    assert table[["low", "high", "p", "p_holm"]].iloc[1:].isna().all(axis=None)
+
+
 def test_common_stages_end_with_the_shortest_training() -> None:
     long, short = finished(0, slope=1.0), finished(0, slope=1.0)
     short["history"] = short["history"].iloc[:75]  # 3,000 samples: the first stage, of 2,400, and a part of the second

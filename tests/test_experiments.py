@@ -653,6 +653,15 @@ def test_schema_refuses_a_result_that_lacks_any_key_or_has_another(stored: dict)
             validate_result(changed)
 
 
+def test_without_jsonschema_what_is_missing_is_named_too(stored: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.experiments.results._schema_check", lambda: lambda result: None)
+    for section, key in [("", "history"), ("summary", "train_loss"), ("history", "epoch"), ("", "diverged")]:
+        changed = copy.deepcopy(stored)
+        del (changed[section] if section else changed)[key]
+        with pytest.raises(ValueError, match=key):
+            validate_result(changed)
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [

@@ -361,6 +361,11 @@ def test_part_of_one_image_under_batch_normalisation_is_refused_before_the_train
     short(convolutional(), images(300), batch_sizes=[batch] * 2, micro_batch_size=part)  # has 16 pixels to an image
 
 
+def test_parts_of_one_image_by_choice_are_refused_too() -> None:
+    with pytest.raises(ArgumentError, match="leave a part of one image"):
+        short(normalised_vectors(), images(300), batch_sizes=[64] * 2, micro_batch_size=1)
+
+
 # ------------------------------------------------------------------ places
 
 

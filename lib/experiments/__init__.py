@@ -1,8 +1,8 @@
 """The experiments of Problem 3: what is trained, unit by unit, resumable, each result a small file with its provenance.
 
 A unit is one training run: a candidate learning rate, or one seed of an arm. `plan` lists them and touches no disk,
-`places` knows their files, `units` trains them, `results` stores and reads what came out and `provenance` where it is
-from, `status` says how far they are, `compare` what they say.
+`places` knows their files, `units` trains them here and `cluster` on many machines, `results` stores and reads what
+came out and `provenance` where it is from, `status` says how far they are, `compare` what they say.
 """
 
 from lib.experiments.compare import common_stage_means, holm, paired_differences, stage_differences, stage_means

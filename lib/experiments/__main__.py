@@ -12,14 +12,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pandas as pd
 
 from lib.devices import PRECISIONS
 from lib.experiments.plan import CANDIDATES, EXPERIMENTS, PROFILES
-from lib.experiments.results import MissingResults
 from lib.experiments.status import status
 from lib.experiments.units import run
 from lib.files import user_path
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (MissingResults, BrokenProcessPool, OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: missing results, workers that were killed
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -65,9 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, nargs="+", help="default: the profile's")
     add("--fresh", action="store_true", help="forget results and checkpoints of these units first")
     add("--micro-batch-size", type=int, default=256, help="images that batch normalisation sees at once (default: 256)")
-    add("--jobs", type=_at_least_one, default=1, help="units at a time, which share the threads (default: 1)")
+    at_once = run_parser.add_mutually_exclusive_group().add_argument
+    at_once("--jobs", type=_at_least_one, default=1, help="units at a time, which share the threads (default: 1)")
+    at_once("--cluster", help="tcp://host:port of a Dask scheduler, or local:4 for four workers here")
     add("--threads", type=_at_least_one, help="of each unit (default: all, shared by the jobs)")
-    add("--cluster", help="tcp://host:port of a Dask scheduler, or local:4 for four workers here")
     status_parser = commands.add_parser("status", help="what is done, running and left, and the estimated hours")
     here = CHECKOUT / "book" / "results" if (CHECKOUT / "_config.yml").is_file() else None
     results = {"default": here, "help": "directory (default: book/results)"} if here else {"required": True}

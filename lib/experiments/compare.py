@@ -2,7 +2,8 @@
 
 What is compared are groups: a mapping of labels to results of one profile, as from `load_results`, one of a seed in
 each group. ValueError for groups that mix profiles, precisions or kinds of device; ArgumentError, which is one too, for
-an unknown label, two results of one seed in a group, or a quantity that a result does not have.
+an unknown label, two results of one seed in a group, or a quantity that a result does not have. Means of stages alone
+may be of several precisions.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lib.learning_rates import mean_by_samples
 Groups = Mapping[str, Sequence[dict]]
 LEVEL = 0.05  # of the corrected p, below which two groups are called separable
 FEW = ("no seed in common", "one seed: no verdict")
+UNKNOWN = "a mean is missing: no verdict"  # of a stage that a training which diverged has not seen whole
 
 
 def holm(p: pd.Series | np.ndarray) -> pd.Series | np.ndarray:
@@ -67,7 +69,8 @@ def paired_differences(
         group, reference, quantity; seeds (those that both have), difference (mean, group less reference), sd (of the
         differences), low and high (ends of the interval, which is of this comparison alone), p (two-sided, of the
         paired t-test), p_holm (see `holm`; over all rows of this table), NaN for fewer than two seeds; and verdict, by
-        p_holm: "higher", "lower", "not separable", "one seed: no verdict", or "no seed in common".
+        p_holm: "higher", "lower", "not separable"; without a p "the same", "one seed: no verdict", "no seed in common",
+        or "a mean is missing: no verdict".
     """
     _check_groups(groups, across_precisions)
     quantities = [quantities] if isinstance(quantities, str) else list(quantities)
@@ -89,11 +92,16 @@ def stage_means(groups: Groups, column: str = "train_loss") -> pd.DataFrame:
     """Means over the samples of each stage of batch-growth and lr-decay (see `stages`), of any precisions.
 
     `column` is that of a history. Returns a DataFrame, one row a stage, one column a label and seed; its index is the
-    batch size that batch-growth has in the stage. A row of the thinned history counts to the stage in which it ends.
+    batch size that batch-growth has in the stage. A row of the thinned history counts to the stage in which it ends. A
+    stage that a training has not seen whole has NaN.
     """
     batches, ends = _stage_ends(_check_groups(groups, across_precisions=True))
     means = {
-        (label, result["seed"]): mean_by_samples(result["history"], ends, column).reindex(ends).to_numpy()
+        (label, result["seed"]): np.where(
+            ends <= result["history"]["samples_seen"].iloc[-1],
+            mean_by_samples(result["history"], ends, column).reindex(ends),
+            np.nan,
+        )
         for label, results in groups.items()
         for result in sorted(results, key=lambda result: result["seed"])
     }
@@ -190,10 +198,10 @@ def _paired(one: pd.Series, other: pd.Series) -> dict:
     """Student's paired t of two series over the seeds that both have."""
     one, other = one.align(other, join="inner")
     differences, n = one - other, len(one)
-    row = {"seeds": n, "difference": differences.mean(), "sd": differences.std(ddof=1)}
-    if n < 2:
+    row = {"seeds": n, "difference": differences.mean(skipna=False), "sd": differences.std(ddof=1, skipna=False)}
+    if n < 2 or differences.isna().any():
         return row | {"low": np.nan, "high": np.nan, "p": np.nan}
-    if not differences.any():  # the same training: nothing to test, and t would be 0 / 0
+    if (differences == 0).all():  # the same training: nothing to test, and t would be 0 / 0
         return row | {"low": 0.0, "high": 0.0, "p": np.nan}
     from scipy import stats  # half a second, which no worker that only trains need wait for
 
@@ -207,6 +215,6 @@ def _with_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"]))
     direction = np.where(table["difference"] > 0, "higher", "lower")
     verdict = np.where(table["p_holm"] < LEVEL, direction, "not separable")
-    verdict = np.where(table["p"].isna(), "the same", verdict)
+    verdict = np.where(table["p"].isna(), np.where(table["difference"].isna(), UNKNOWN, "the same"), verdict)
     few = table["seeds"].map(dict(enumerate(FEW)))
     return table.assign(verdict=few.where(few.notna(), verdict))

@@ -75,6 +75,13 @@ def validate_result(result: dict) -> None:
     """Raise ValueError unless a result has the schema, and agrees with itself: name, settings, history and summary."""
     if error := _schema_check()(result):
         raise ValueError(f"{'.'.join(map(str, error.absolute_path)) or 'the result'}: {error.message:.300}")
+    try:
+        _check_against_itself(result)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # which the schema would have said
+        raise ValueError(f"the result is incomplete: {error!r}") from error
+
+
+def _check_against_itself(result: dict) -> None:
     unit = _unit_of(result["settings"])
     told = {"unit": unit.id, "experiment": unit.experiment, "profile": unit.profile, "seed": unit.settings.seed}
     for name, value in told.items():
@@ -266,7 +273,9 @@ def load_results(
     for asked in ("bfloat16", "float32") if precision == "auto" else (precision,):
         bounds = stored_bounds(profile, stored, asked) if name in ARMS else None
         units = plan(name, profile, bounds, seeds, precision=asked, **options)
-        found = found or [result for unit in units if (result := stored.get(unit.id))]
+        found = [result for unit in units if (result := stored.get(unit.id))]
+        if found:
+            break
     check_one_kind(found)
     if precision != "auto" and found and kind_of(found[0])[0] != precision:
         raise ValueError(f"{found[0]['unit']} was computed in {kind_of(found[0])[0]}, not in {precision}")

@@ -183,17 +183,18 @@ def _run_side_by_side(
         "progress": "lines" if verbose and (several or not sys.stderr.isatty()) else None,
     }
     calls = [delayed(_in_a_worker)(run_unit, unit, directory, checkpoints, **options) for unit in units]
-    for pools_left in range(NEW_POOLS, -1, -1):
+    killed = 0
+    while True:
         try:
             return Parallel(n_jobs=jobs)(calls)
         except BrokenProcessPool as error:
-            if not pools_left:
+            killed += 1
+            if killed > NEW_POOLS:
                 raise BrokenProcessPool(
                     "workers were killed again and again, most likely for memory: run the same command with fewer "
                     "--jobs, it resumes"
                 ) from error
             LOG.warning("a worker was killed, most likely for memory; all units go on from their checkpoints")
-    raise AssertionError
 
 
 def _in_a_worker(run_unit: Callable, *arguments: object, **options: object) -> dict | None:
