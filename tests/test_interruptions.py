@@ -155,6 +155,9 @@ def test_interrupted_jobs_say_so_in_one_line_and_lose_nothing(tiny: dict) -> Non
     shown, errors = child.communicate(timeout=60)
     assert (child.returncode, errors) == (130, "interrupted; the same command resumes\n")
     assert "Traceback" not in shown
+    deadline = time.monotonic() + 60
+    while processes_of(child.pid) and time.monotonic() < deadline:  # joblib's own helper ends a little later
+        time.sleep(0.05)
     assert processes_of(child.pid) == []
     make_tiny(range_samples=64 * 3000)
     table = status("quick", **tiny).set_index("unit")

@@ -51,7 +51,7 @@ def package(name: str, folders: list[str] = FOLDERS) -> Distribution | None:
 def refused(names: Iterable[str], folders: list[str] = FOLDERS) -> list[str]:
     """A sentence for each installed package that the oldest Python of the book could not install."""
     floor = python_floor()
-    asked = {name: found.metadata["Requires-Python"] for name in names if (found := package(name, folders))}
+    asked = {name: found.metadata.get("Requires-Python") for name in names if (found := package(name, folders))}
     return [
         f"{name} {package(name, folders).version} needs Python {python}, but the book accepts {floor}: pin an older one"
         for name, python in sorted(asked.items())
