@@ -159,10 +159,8 @@ def simulate(
     [0.4, 2.5]
     """
     n_learners, n_updates = whole_number("n_learners", n_learners), whole_number("n_updates", n_updates)
-    k = _group_size(scheme, k, n_learners)
-    rank = _ranks(tie_order, n_learners)
-    service_time = real_number("service_time", service_time, at_least=0)
-    rng = generator("rng", rng)
+    k, rank = _group_size(scheme, k, n_learners), _ranks(tie_order, n_learners)
+    service_time, rng = real_number("service_time", service_time, at_least=0), generator("rng", rng)
     waits = scheme in ("k-sync", "k-async")  # a learner whose gradient was received reads only after the update
     cancels = scheme in ("k-sync", "k-batch-sync")  # an update ends all computations
     # if nobody waits, each learner starts at its own last finish: its finish times are known beforehand
@@ -176,10 +174,9 @@ def simulate(
     def start(learner: int, version: int) -> None:
         read[learner] = version
         time = next(times_of[learner], None)
-        if time is None:  # nothing more is recorded: what happens after this moment is not known
-            heapq.heappush(queue, (now, n_learners, learner))
-        else:
-            heapq.heappush(queue, (time if known else now + time, rank[learner], learner))
+        unknown = time is None  # nothing more is recorded: what happens after this moment is not known
+        when = now if unknown else time if known else now + time
+        heapq.heappush(queue, (when, n_learners if unknown else rank[learner], learner))
 
     for learner in range(n_learners):
         start(learner, 0)
