@@ -28,7 +28,7 @@ from traitlets.config import PyFileConfigLoader
 
 from tests.conftest import ROOT
 from tools.lock import BOOK, installed, pins, python_floor, refused
-from tools.notebooks import chapters, main, orphans, problems, run, write
+from tools.notebooks import chapters, main, name_cells, orphans, problems, run, write
 from tools.outputs import as_javascript
 from tools.typed_numbers import pages
 
@@ -184,6 +184,10 @@ def test_the_library_comes_from_this_folder():
 )
 def test_text_and_notebook_of_a_chapter_agree(text):
     assert problems(text) == []
+    stored = nbformat.read(text.with_suffix(".ipynb"), 4)
+    ids = [cell.id for cell in stored.cells]
+    name_cells(stored)
+    assert [cell.id for cell in stored.cells] == ids, "make run would change it although nothing has changed"
 
 
 def test_code_is_clean():
